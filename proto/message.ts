@@ -1,0 +1,47 @@
+/**
+ * A bus message: JSON beside raw bytes, never bytes inside JSON.
+ *
+ *   header Osb-Json present:  it holds the JSON, the payload is the body, as it is
+ *   header Osb-Json absent:   the payload is the JSON (nothing = {}), there is no body
+ *
+ * A body larger than INLINE_BODY_BYTES is not carried but offered (headers Osb-Body-Source, Osb-Body-Bytes): the
+ * receiver fetches ranges of it from the source's subject, a bounded number at a time, and says when it is done.
+ * So requests and answers of any size go through, the receiver sets the pace, and small messages stay fast.
+ */
+export const HEADERS = {
+  json: 'Osb-Json',
+  /** What an answer is: `result`, `error` (JSON is a problem document) or `beat` (still working). */
+  kind: 'Osb-Kind',
+  /** Set to `1` by a caller that understands beats: it then gets one every BEAT_INTERVAL_MS until the answer. */
+  beats: 'Osb-Beats',
+  /** Follows a request from its front-end to init and back. 1 to 64 letters, digits, `-`, `_`. */
+  requestId: 'Osb-Request-Id',
+  /** Who asks: `http`, `grpc`, `cli`, or the name of a service. */
+  actor: 'Osb-Actor',
+  bodySource: 'Osb-Body-Source',
+  bodyBytes: 'Osb-Body-Bytes',
+} as const
+
+export type AnswerKind = 'result' | 'error' | 'beat'
+
+/** Payloads up to this travel in the message itself; above it they would delay the small ones behind them. */
+export const INLINE_BODY_BYTES = 256 * 1024
+/** One range of an offered body. */
+export const BODY_RANGE_BYTES = 128 * 1024
+/** Ranges asked for at a time: enough to hide the round trip, too few to fill the connection. */
+export const BODY_WINDOW = 8
+/** How long an offered body is held after it was last asked for. */
+export const BODY_HOLD_MS = 30_000
+/** Every two seconds, so that a caller learns within three beats that a worker died. */
+export const BEAT_INTERVAL_MS = 2_000
+/** Silence after which a caller that asked for beats takes the worker for lost. */
+export const BEAT_TIMEOUT_MS = 7_000
+/** Longest wait for the answer to a request without beats. */
+export const REQUEST_TIMEOUT_MS = 30_000
+
+/** `{offset, length}` asks the source of a body for a range; `{done: true}` lets it go. */
+export interface BodyRangeRequest {
+  offset?: number
+  length?: number
+  done?: boolean
+}

@@ -1,0 +1,70 @@
+/**
+ * Every NATS subject of OpenSandbox. No other file contains a subject literal.
+ *
+ * Version second, tenant fourth token, so the permissions of a front-end are a handful of wildcards.
+ * Every variable part is a single token: letters, digits, `-` and `_` only.
+ */
+
+/** The first two tokens of every subject; a breaking change of the protocol gets a new version. */
+const ROOT = 'osb.v1'
+
+/** Tenant of requests that name none. */
+export const DEFAULT_TENANT = 'default'
+
+/** Work that any worker with room may take. */
+export type ControlVerb = 'create' | 'run'
+
+const TOKEN = /^[A-Za-z0-9_-]{1,64}$/
+
+/** Whether `text` may stand as one token of a subject: 1 to 64 letters, digits, `-` or `_`. */
+export function isSubjectToken(text: string): boolean {
+  return TOKEN.test(text)
+}
+
+function token(text: string): string {
+  if (!isSubjectToken(text)) throw new RangeError(`not a subject token: ${JSON.stringify(text)}`)
+  return text
+}
+
+export const subjects = {
+  /** osb.v1.ctl.<tenant>.create|run: one worker of the queue group answers. */
+  control: (tenant: string, verb: ControlVerb) => `${ROOT}.ctl.${token(tenant)}.${verb}`,
+  /** What a worker with room subscribes to, in queue group {@link WORKER_QUEUE}. */
+  controlOfAllTenants: (verb: ControlVerb) => `${ROOT}.ctl.*.${verb}`,
+  /** osb.v1.list.<tenant>: every worker answers with its own sessions. */
+  list: (tenant: string) => `${ROOT}.list.${token(tenant)}`,
+  listOfAllTenants: () => `${ROOT}.list.*`,
+  /** osb.v1.cmd.<tenant>.<session>.<verb>: only the session's owner subscribes. */
+  command: (tenant: string, sessionId: string, verb: string) =>
+    `${ROOT}.cmd.${token(tenant)}.${token(sessionId)}.${token(verb)}`,
+  commandsOfSession: (tenant: string, sessionId: string) =>
+    `${ROOT}.cmd.${token(tenant)}.${token(sessionId)}.*`,
+  /** osb.v1.evt.<tenant>.<session>: the event stream. */
+  events: (tenant: string, sessionId: string) => `${ROOT}.evt.${token(tenant)}.${token(sessionId)}`,
+  allEvents: () => `${ROOT}.evt.>`,
+  /** osb.v1.worker.<worker>.info: a worker's heartbeat. */
+  workerInfo: (workerId: string) => `${ROOT}.worker.${token(workerId)}.info`,
+  allWorkerInfo: () => `${ROOT}.worker.*.info`,
+  /** osb.v1.worker.census: every worker publishes its info at once when asked. */
+  workerCensus: () => `${ROOT}.worker.census`,
+} as const
+
+/** Queue group of the workers, for control subjects. */
+export const WORKER_QUEUE = 'workers'
+
+/** JetStream stream that keeps the events. */
+export const EVENT_STREAM = 'OSB_EVENTS'
+
+/** Takes a control, list or command subject apart; undefined where it is none of ours. */
+export function parseSubject(
+  subject: string,
+): { tenant: string; sessionId?: string; verb: string } | undefined {
+  const [root, version, kind, tenant, third, fourth] = subject.split('.')
+  if (`${root}.${version}` !== ROOT || tenant === undefined) return undefined
+  if (kind === 'list') return { tenant, verb: 'list' }
+  if (kind === 'ctl' && third !== undefined) return { tenant, verb: third }
+  if (kind === 'cmd' && third !== undefined && fourth !== undefined) {
+    return { tenant, sessionId: third, verb: fourth }
+  }
+  return undefined
+}
