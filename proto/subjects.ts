@@ -39,8 +39,12 @@ export const subjects = {
     `${ROOT}.cmd.${token(tenant)}.${token(sessionId)}.${token(verb)}`,
   commandsOfSession: (tenant: string, sessionId: string) =>
     `${ROOT}.cmd.${token(tenant)}.${token(sessionId)}.*`,
+  /** osb.v1.cancel.<tenant>.<request>: ends what any worker does for that request. */
+  cancel: (tenant: string, requestId: string) => `${ROOT}.cancel.${token(tenant)}.${token(requestId)}`,
+  allCancels: () => `${ROOT}.cancel.*.*`,
   /** osb.v1.evt.<tenant>.<session>: the event stream. */
   events: (tenant: string, sessionId: string) => `${ROOT}.evt.${token(tenant)}.${token(sessionId)}`,
+  eventsOfTenant: (tenant: string) => `${ROOT}.evt.${token(tenant)}.>`,
   allEvents: () => `${ROOT}.evt.>`,
   /** osb.v1.worker.<worker>.info: a worker's heartbeat. */
   workerInfo: (workerId: string) => `${ROOT}.worker.${token(workerId)}.info`,
