@@ -20,6 +20,7 @@ export const ERROR_KINDS = {
   session_not_found: { http: 404, grpc: 5, title: 'Session not found' },
   path_not_found: { http: 404, grpc: 5, title: 'Path not found' },
   route_not_found: { http: 404, grpc: 12, title: 'Route not found' },
+  method_not_allowed: { http: 405, grpc: 12, title: 'Method not allowed' },
   not_a_file: { http: 400, grpc: 9, title: 'Not a regular file' },
   file_refused: { http: 400, grpc: 9, title: 'File operation refused' },
   session_ending: { http: 409, grpc: 9, title: 'Session is ending' },
