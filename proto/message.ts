@@ -45,3 +45,8 @@ export interface BodyRangeRequest {
   length?: number
   done?: boolean
 }
+
+/** A worker's heartbeat. */
+export const WORKER_BEAT_MS = 2_000
+/** Silence after which a worker no longer counts: three beats and some slack. */
+export const WORKER_LEASE_MS = 7_000
