@@ -5,7 +5,8 @@
  * type, then variable parts in the order in which the body counts them. Host byte order: both ends are one binary.
  * Many requests may be under way; `id` pairs an answer with its request and is chosen by the engine.
  * Every length is checked by the receiver against the packet's size before use; a packet that does not add up is
- * answered with nothing: init exits, the engine kills init. Descriptors travel as SCM_RIGHTS in a fixed order.
+ * answered with nothing: init exits (enum osb_init_exit), the engine kills init. Descriptors travel as SCM_RIGHTS in
+ * a fixed order.
  *
  *   engine -> init        descriptors                     answer
  *   SETUP                 cgroup-independent, once        READY | SETUP_FAILED
@@ -33,6 +34,19 @@
 #define OSB_MAX_JOBS 256u
 /* Kits that wait for a command. */
 #define OSB_MAX_KITS 256u
+
+/* All strings of one EXEC: what execve takes at most (3/4 of the kernel's _STK_LIM), more is E2BIG. */
+#define OSB_MAX_STRINGS 6291456u
+/* Host ids of one sandbox: its 0 to 65535. */
+#define OSB_ID_RANGE 65536u
+
+/* Exit status of init where it ends by itself. */
+enum osb_init_exit {
+  OSB_INIT_EOF = 0,     /* the engine closed the socket */
+  OSB_INIT_SETUP = 64,  /* SETUP_FAILED was sent */
+  OSB_INIT_PACKET = 65, /* a packet did not add up */
+  OSB_INIT_SYSTEM = 66, /* the kernel refused what init cannot do without */
+};
 
 enum osb_type {
   OSB_SETUP = 1,
@@ -108,10 +122,10 @@ struct osb_exec {
   uint32_t argc;
   uint32_t envc;
   uint32_t strings_bytes;
-  uint32_t nofile;         /* RLIMIT_NOFILE */
+  uint32_t nofile;         /* RLIMIT_NOFILE; above init's own hard limit: that */
   uint64_t fsize_bytes;    /* RLIMIT_FSIZE */
-  uint64_t cpu_ms;         /* CPU time of the kit's cgroup; RLIMIT_CPU behind it */
-  uint64_t wall_ms;
+  uint64_t cpu_ms;         /* CPU time of the kit's cgroup; RLIMIT_CPU behind it; 0 = none */
+  uint64_t wall_ms;        /* 0 = none */
 };
 enum osb_exec_flag { OSB_EXEC_MEMFD = 1 };
 
