@@ -96,6 +96,9 @@ export type CommandDefinition<S extends TSchema = TSchema, Value = unknown> = { 
 // biome-ignore lint/suspicious/noExplicitAny: arguments are contravariant, so only any admits every definition
 export type AnyCommand = { readonly schema: TSchema } & Traits<any> & Body<any, unknown>
 
+/** The arguments that a definition takes. */
+export type ArgsOf<C extends AnyCommand> = Static<C['schema']>
+
 /** Infers the types of arguments and value. */
 export function defineCommand<const S extends TSchema, Value>(
   definition: CommandDefinition<S, Value>,
