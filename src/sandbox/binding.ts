@@ -111,4 +111,17 @@ export interface NativeAddon {
 
 const load = createRequire(import.meta.url)('node-gyp-build') as (folder: string) => NativeAddon
 
-export const native: NativeAddon = load(packageRoot)
+let loaded: NativeAddon | undefined
+
+/** The addon, loaded when first asked for: help and doctor must work without it. Throws an Error with the remedy. */
+export function loadNative(): NativeAddon {
+  try {
+    loaded ??= load(packageRoot)
+    return loaded
+  } catch (error) {
+    const why = error instanceof Error ? error.message.split('\n')[0] : String(error)
+    throw new Error(`The native addon does not load (${why}). Build it with: npm run build:native`, {
+      cause: error,
+    })
+  }
+}
