@@ -16,6 +16,8 @@ type Encoding = 'utf8' | 'base64'
  */
 const SINGLE_STRING_OUTPUT_BYTES = 16 * 1024 * 1024
 
+const LONE_SURROGATE = /\p{Surrogate}/u
+
 export function runRoutes(app: FastifyInstance, client: SandboxClient): void {
   const options = { bodyLimit: CONTENT_BODY_LIMIT_BYTES }
 
@@ -42,6 +44,8 @@ function decodeStdin(stdin: unknown, encoding: Encoding): Uint8Array {
   if (stdin === undefined) return new Uint8Array()
   if (encoding === 'base64') return decodeBase64('stdin', stdin)
   if (typeof stdin !== 'string') throw invalid('stdin', 'must be a string')
+  // Half of a surrogate pair is no character; encoding it would change it.
+  if (LONE_SURROGATE.test(stdin)) throw invalid('stdin', 'holds half of a surrogate pair')
   return Buffer.from(stdin, 'utf8')
 }
 
