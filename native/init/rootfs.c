@@ -216,9 +216,7 @@ static int forbid_nested_user_namespaces(int proc) {
  * to an id-mapped root anyway; the covers hold where that reasoning fails. */
 static int mount_proc(void) {
   static const char *const read_only[] = {"sys", "irq", "bus", "fs", "sysrq-trigger"};
-  static const char *const hidden_files[] = {"kcore",     "keys",        "key-users",     "timer_list", "kmsg",
-                                             "kallsyms",  "sched_debug", "latency_stats", "kpagecount", "kpageflags",
-                                             "kpagecgroup"};
+  static const char *const hidden_files[] = {"kcore", "keys", "timer_list", "sched_debug", "latency_stats"};
   static const char *const hidden_directories[] = {"acpi", "scsi", "asound"};
   const struct option hide[] = {{"hidepid", "2"}};
   int mount = new_mount("proc", hide, 1, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
