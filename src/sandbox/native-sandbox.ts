@@ -36,7 +36,12 @@ function execConfig(spec: RunSpec, defaults: DefaultEnv): NativeExecConfig {
   }
 }
 
-function causeNamed(name: string): Cause {
+/** Sent by the kernel to a process that writes beyond RLIMIT_FSIZE. */
+const SIGXFSZ = 25
+
+/** The engine reports what the kernel did; that this signal means a limit of ours is known here. */
+function causeOf({ cause: name, signal }: NativeOutcome): Cause {
+  if (name === 'signaled' && signal === SIGXFSZ) return 'output_limit'
   const cause = CAUSES.find((known) => known === name)
   if (cause === undefined) throw new SandboxError('internal', `unknown cause of the engine: ${name}`)
   return cause
@@ -47,7 +52,7 @@ function runOutcome(
   ending: { exitCode: number | null; error: string | null },
 ): RunOutcome {
   return {
-    cause: causeNamed(outcome.cause),
+    cause: causeOf(outcome),
     exitCode: ending.exitCode,
     signal: outcome.signal > 0 ? outcome.signal : null,
     error: ending.error,
