@@ -15,7 +15,10 @@ export const runCommand: Method<Messages.RunCommandRequest, Messages.RunCommandR
   client,
   context,
   request,
-) => encodeRun(await client.run(context, request.session_id, decodeRun(request), request.stdin))
+) => {
+  const stdin = request.stdin.length > 0 ? request.stdin : undefined
+  return encodeRun(await client.run(context, request.session_id, decodeRun(request), stdin))
+}
 
 export const writeFile: Method<Messages.WriteFileRequest, Messages.WriteFileResponse> = async (
   client,

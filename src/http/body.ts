@@ -27,12 +27,10 @@ export function acceptJson(app: FastifyInstance): void {
   })
 }
 
-/** The body's fields. `null` is how many serialisers write an optional field that is not set, so it counts as absent. */
+/** The body's fields. A `null` counts as not given, as it does for the worker, which sees most of them. */
 export function bodyFields(request: FastifyRequest): Fields {
   const { body } = request
-  if (body === undefined) return {}
-  const fields = objectOf('body', body)
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null))
+  return body === undefined ? {} : objectOf('body', body)
 }
 
 export function objectOf(field: string, value: unknown): Fields {
@@ -40,6 +38,11 @@ export function objectOf(field: string, value: unknown): Fields {
     throw invalid(field, 'must be a JSON object')
   }
   return value as Fields
+}
+
+/** For what the bus has no place for; other fields that nobody knows are refused by the worker. */
+export function refuseFields(fields: Fields, prefix = ''): void {
+  for (const name of Object.keys(fields)) throw invalid(`${prefix}${name}`, 'is not a known field')
 }
 
 function parseJson(body: Buffer): unknown {

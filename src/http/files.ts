@@ -1,8 +1,9 @@
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { invalid } from '../../proto/errors.ts'
+import type { FileWriteArgs } from '../../proto/files.ts'
 import type { SandboxClient } from '../bus/sandbox-client.ts'
 import { decodeBase64, encodeBase64 } from './base64.ts'
-import { bodyFields, CONTENT_BODY_LIMIT_BYTES, objectOf } from './body.ts'
+import { bodyFields, CONTENT_BODY_LIMIT_BYTES, objectOf, refuseFields } from './body.ts'
 import { callContext } from './call-context.ts'
 
 interface OfSession {
@@ -16,7 +17,8 @@ export function fileRoutes(app: FastifyInstance, client: SandboxClient): void {
   app.post<OfSession>('/sessions/:id/files/write', options, async (request, reply) => {
     const { content, ...args } = bodyFields(request)
     const bytes = decodeBase64('content', content)
-    await client.writeFile(callContext(request, reply), request.params.id, args, bytes)
+    const { id } = request.params
+    await client.writeFile(callContext(request, reply), id, args as FileWriteArgs, bytes)
     return { success: true }
   })
 
@@ -37,10 +39,12 @@ export function fileRoutes(app: FastifyInstance, client: SandboxClient): void {
 }
 
 function decodeFiles(request: FastifyRequest): { path: string; content: Uint8Array }[] {
-  const { files } = bodyFields(request)
+  const { files, ...others } = bodyFields(request)
+  refuseFields(others)
   if (!Array.isArray(files)) throw invalid('files', 'must be an array of {path, content}')
   return files.map((file: unknown, index) => {
-    const { path, content } = objectOf(`files[${index}]`, file)
+    const { path, content, ...others } = objectOf(`files[${index}]`, file)
+    refuseFields(others, `files[${index}].`)
     return { path: path as string, content: decodeBase64(`files[${index}].content`, content) }
   })
 }

@@ -8,6 +8,8 @@ import { newRequestId } from '../request-id.ts'
 
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json'
 
+const REFUSES_UPLOAD: ReadonlySet<string> = new Set(['payload_too_large', 'too_many_runs'])
+
 type ErrorHandler = (error: unknown, request: FastifyRequest, reply: FastifyReply) => void
 
 export function problemSender(log: Logger): ErrorHandler {
@@ -18,7 +20,10 @@ export function problemSender(log: Logger): ErrorHandler {
       reply.header('retry-after', String(error.kind.retryAfterSecs))
     // fastify closes the connection under an upload that it refuses, and the client would see a reset in place of
     // the answer. Kept open, Node reads the rest away, for REQUEST_TIMEOUT_MS at most.
-    if (error.code === 'payload_too_large') reply.removeHeader('connection')
+    if (REFUSES_UPLOAD.has(error.code)) {
+      reply.removeHeader('connection')
+      request.raw.resume()
+    }
     reply
       .code(error.kind.http)
       .header('x-request-id', request.id)

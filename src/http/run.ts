@@ -33,15 +33,20 @@ export function runRoutes(app: FastifyInstance, client: SandboxClient): void {
   })
 }
 
-function decodeRun(request: FastifyRequest): { args: RunArgs; stdin: Uint8Array; encoding: Encoding } {
-  const { stdin, encoding = 'utf8', ...args } = bodyFields(request)
+function decodeRun(request: FastifyRequest): {
+  args: RunArgs
+  stdin: Uint8Array | undefined
+  encoding: Encoding
+} {
+  const { stdin, encoding: given, ...args } = bodyFields(request)
+  const encoding = given ?? 'utf8'
   if (encoding !== 'utf8' && encoding !== 'base64') throw invalid('encoding', "must be 'utf8' or 'base64'")
   // The worker checks the arguments, for callers on the bus too.
   return { args: args as RunArgs, stdin: decodeStdin(stdin, encoding), encoding }
 }
 
-function decodeStdin(stdin: unknown, encoding: Encoding): Uint8Array {
-  if (stdin === undefined) return new Uint8Array()
+function decodeStdin(stdin: unknown, encoding: Encoding): Uint8Array | undefined {
+  if (stdin === undefined || stdin === null) return undefined
   if (encoding === 'base64') return decodeBase64('stdin', stdin)
   if (typeof stdin !== 'string') throw invalid('stdin', 'must be a string')
   // Half of a surrogate pair is no character; encoding it would change it.

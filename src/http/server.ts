@@ -7,6 +7,7 @@ import type { SandboxClient } from '../bus/sandbox-client.ts'
 import { InFlight, withinGrace } from '../in-flight.ts'
 import { requestIdFrom } from '../request-id.ts'
 import { acceptJson, BODY_LIMIT_BYTES } from './body.ts'
+import { boundBodies } from './body-budget.ts'
 import { fileRoutes } from './files.ts'
 import { healthRoutes } from './health.ts'
 import { collectMethods, refuseOtherMethods } from './method-not-allowed.ts'
@@ -108,6 +109,7 @@ export function createApp(
   })
   if (log.isLevelEnabled('debug')) logRequests(app, log)
 
+  boundBodies(app)
   acceptJson(app)
   app.setErrorHandler(sendProblem)
   app.setNotFoundHandler((request) => {

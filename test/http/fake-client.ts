@@ -105,7 +105,7 @@ export function fakeClient(): FakeClient {
     method,
     (context: CallContext, ...args: unknown[]) => called(method, context, args),
   ])
-  const client = { ...Object.fromEntries(methods), workers: () => [workerInfo] } as SandboxClient
+  const client = { ...Object.fromEntries(methods), workers: () => [workerInfo] } as unknown as SandboxClient
 
   function hang(method: MethodName) {
     const started = deferred<RecordedCall>()

@@ -70,7 +70,7 @@ test('POST /sessions/:id/run', async (t) => {
   t.is(response.statusCode, 200)
   t.deepEqual(response.json(), runAnswer)
   t.is(fake.calls[0]?.method, 'run')
-  t.deepEqual(fake.calls[0]?.args, ['s-9', { command: ['a'] }, new Uint8Array()])
+  t.deepEqual(fake.calls[0]?.args, ['s-9', { command: ['a'] }, undefined])
 })
 
 test('run: fields that nobody knows go on to where they are refused', async (t) => {
@@ -299,6 +299,8 @@ for (const [field, payload] of [
   ['files', {}],
   ['files', { files: {} }],
   ['files[0]', { files: ['x'] }],
+  ['mode', { files: [], mode: 1 }],
+  ['files[0].mode', { files: [{ path: '/a', content: '', mode: 1 }] }],
   ['files[1]', { files: [{ path: '/a', content: '' }, null] }],
 ] as const) {
   test(`write-bulk: 400 names ${field} in ${JSON.stringify(payload)}`, async (t) => {

@@ -180,9 +180,10 @@ test('bodies: an empty one is no body, whatever the content type', async (t) => 
 
 test('bodies: null is a field that is not given', async (t) => {
   const fake = fakeClient()
-  const payload = { env: null, metadata: { a: 'b' }, network: null }
-  await app(fake).inject({ method: 'POST', url: '/sessions', payload })
-  t.deepEqual(fake.calls[0]?.args, [{ metadata: { a: 'b' } }])
+  const payload = { command: ['a'], stdin: null, encoding: null }
+  const response = await app(fake).inject({ method: 'POST', url: '/run', payload })
+  t.is(response.statusCode, 200)
+  t.deepEqual(fake.calls[0]?.args, [{ command: ['a'] }, undefined])
 })
 
 test('bodies: __proto__ is a field like any other', async (t) => {
@@ -377,4 +378,34 @@ test('an invalid argument keeps the name of its field', async (t) => {
   fake.fail(invalid('env.A', 'must be a string'))
   const response = await app(fake).inject(runRequest)
   t.like(response.json(), { status: 400, field: 'env.A', detail: 'env.A: must be a string' })
+})
+
+test('bodies: all together are bounded, and those refused are told so', async (t) => {
+  const fake = fakeClient()
+  const server = await listen(fake)
+  t.teardown(() => server.stop(0))
+  const holders: Socket[] = []
+  const declare = `POST /run HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${90 << 20}\r\n\r\n`
+  for (let count = 0; count < 4; count += 1) {
+    const socket = await connected(server)
+    socket.on('error', () => {})
+    socket.write(declare)
+    holders.push(socket)
+  }
+  await sleep(100)
+  const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const body = Buffer.concat([Buffer.from('{"command":["a"]}'), Buffer.alloc(40 << 20, ' ')])
+  const sizes = { declared: { 'content-length': body.length }, chunked: {} }
+  for (const [what, headers] of Object.entries(sizes)) {
+    const refused = await send(agent, server, '/run', body, headers)
+    t.is(refused.status, 429, what)
+    t.like(refused.body, { code: 'too_many_runs' })
+  }
+  t.is((await send(agent, server, '/run', Buffer.from('{"command":["a"]}'), {})).status, 200)
+  for (const socket of holders) socket.destroy()
+  await sleep(100)
+  for (const [what, headers] of Object.entries(sizes)) {
+    t.is((await send(agent, server, '/run', body, headers)).status, 200, what)
+  }
 })
