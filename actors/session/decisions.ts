@@ -5,7 +5,14 @@
 import { SandboxError } from '../../proto/errors.ts'
 import type { EventRecord } from '../../proto/events.ts'
 import { MAX_CONCURRENT_COMMANDS } from '../../proto/limits.ts'
-import { type AnyCommand, type CommandRequest, isSuccess, type Outcome, type Perform } from './command.ts'
+import {
+  type AnyCommand,
+  type CommandRequest,
+  isSuccess,
+  type Outcome,
+  type Perform,
+  type Prepared,
+} from './command.ts'
 import { COMMANDS } from './commands/registry.ts'
 import { isIdle, type Origin, type Phase, type SessionContext } from './context.ts'
 import { envNames } from './event-text.ts'
@@ -160,13 +167,14 @@ export function decide(context: Context, { verb, request }: CommandEvent): Decis
   return conclude(context, command, request, outcome, null)
 }
 
-/** A command that works on the sandbox begins, unless it finds fault with its request. */
+/** A command that works on the sandbox begins. */
 export function begin(context: Context, { verb, request }: CommandEvent): Decision {
   const command = commandOf(verb)
   if (!('prepare' in command)) throw new TypeError(`${verb} has no effect on the sandbox`)
-  const prepared = attempt(() => command.prepare(context, request))
-  if ('error' in prepared) return conclude(context, command, request, prepared, null)
-  const { sequence, asks } = record(context, prepared.events ?? [], originOf(request), request.at)
+  const prepared = attempt((): Prepared => command.prepare(context, request))
+  // What is wrong with a request in view of its session ends it like anything else that is wrong with it.
+  const { events = [], perform } = 'error' in prepared ? { perform: async () => prepared } : prepared
+  const { sequence, asks } = record(context, events, originOf(request), request.at)
   const running = {
     verb,
     ...originOf(request),
@@ -182,7 +190,7 @@ export function begin(context: Context, { verb, request }: CommandEvent): Decisi
   return {
     change,
     asks: [...asks, arm(context, null)],
-    begin: { commandId: request.id, perform: prepared.perform },
+    begin: { commandId: request.id, perform },
   }
 }
 
@@ -196,12 +204,18 @@ function attempt<T>(produce: () => T): T | { error: SandboxError } {
 }
 
 export function finish(context: Context, { commandId, outcome, at }: FinishedEvent): Decision {
-  const { [commandId]: running, ...others } = context.running
+  const running = context.running[commandId]
   if (running === undefined) return { change: {}, asks: [] }
-  const after = { ...context, running: others }
+  const after = without(context, commandId)
   const request = { id: commandId, requestId: running.requestId, actor: running.actor, at }
   const decision = conclude(after, commandOf(running.verb), request, outcome, running.begunSequence)
-  return { ...decision, change: { ...decision.change, running: others } }
+  return { ...decision, change: { ...decision.change, running: after.running } }
+}
+
+/** The context once that command is over. */
+export function without(context: Context, commandId: string): Context {
+  const { [commandId]: _over, ...running } = context.running
+  return { ...context, running }
 }
 
 /** Records, applies and answers what a command came to. */

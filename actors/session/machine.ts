@@ -68,7 +68,8 @@ const ports = setup({
     isRunning: ({ context, event }) =>
       event.type === 'cancel' && Object.hasOwn(context.running, event.commandId),
     isIdle: ({ context }) => isIdle(context),
-    isBusy: ({ context }) => !isIdle(context),
+    isLast: ({ context, event }) =>
+      event.type === 'finished' && isIdle(decisions.without(context, event.commandId)),
     isExpired: ({ context, event }) =>
       event.type === 'deadline' && context.expiresAt !== null && event.at >= context.expiresAt,
     isOverdue: ({ context, event }) =>
@@ -176,20 +177,19 @@ export const sessionMachine = session.createMachine({
           { guard: { type: 'isRefused', params: { phase: 'ready' } }, actions: 'refuseWhileReady' },
           { guard: 'endsSession', target: 'ending', actions: 'requestEnd' },
           { guard: 'hasNoRoom', actions: 'refuseForRoom' },
-          { guard: 'worksOnSandbox', actions: 'begin' },
+          { guard: 'worksOnSandbox', target: '.busy', actions: 'begin' },
           { actions: 'decide' },
         ],
-        finished: { actions: 'finish' },
+        finished: [{ guard: 'isLast', target: '.idle', actions: 'finish' }, { actions: 'finish' }],
         cancel: { guard: 'isRunning', actions: 'cancelCommand' },
         end: { target: 'ending', actions: 'requestEnd' },
         lost: { target: 'ending', actions: 'requestEnd' },
       },
       states: {
         idle: {
-          always: { guard: 'isBusy', target: 'busy' },
           on: { deadline: { guard: 'isExpired', target: '#session.ending', actions: 'requestEnd' } },
         },
-        busy: { always: { guard: 'isIdle', target: 'idle' } },
+        busy: {},
       },
     },
 

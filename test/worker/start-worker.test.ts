@@ -1,4 +1,4 @@
-import test from 'ava'
+import test, { type ExecutionContext } from 'ava'
 import pino from 'pino'
 import { SandboxError } from '../../proto/errors.ts'
 import type { CreateResult, SessionInfo } from '../../proto/session.ts'
@@ -9,7 +9,7 @@ import { MemoryBus, MemoryLog } from './memory-bus.ts'
 
 const TENANT = 'default'
 
-function set(options: Partial<WorkerOptions> = {}) {
+function set(t: ExecutionContext, options: Partial<WorkerOptions> = {}) {
   const bus = new MemoryBus()
   const events = new MemoryLog()
   const provider = new FakeProvider()
@@ -27,6 +27,7 @@ function set(options: Partial<WorkerOptions> = {}) {
     version: '1.2.3',
     ...options,
   })
+  t.teardown(() => worker.stop(0))
   const create = async (args: unknown = {}, tenant = TENANT) => {
     const { value } = await bus.request(subjects.control(tenant, 'create'), args)
     return (value as CreateResult).session_id
@@ -51,7 +52,7 @@ const problem = (code: string, field?: string) => ({
 const settle = () => new Promise((resolve) => setImmediate(resolve))
 
 test('a session is created, runs, keeps its variables and directory, and is deleted', async (t) => {
-  const { create, command, run, events, provider, bus } = set({ previewDomain: 'preview.example' })
+  const { create, command, run, events, provider, bus } = set(t, { previewDomain: 'preview.example' })
   const { value } = await bus.request(subjects.control(TENANT, 'create'), { env: { A: '1' }, ttl_secs: 60 })
   const { session_id: id, preview_url } = value as CreateResult
   t.regex(id, /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
@@ -101,7 +102,7 @@ test('a session is created, runs, keeps its variables and directory, and is dele
 })
 
 test('an event is a complete CloudEvent', async (t) => {
-  const { create, events } = set({ now: () => 1_700_000_000_000 })
+  const { create, events } = set(t, { now: () => 1_700_000_000_000 })
   const id = await create({ env: { SECRET: 'x' }, metadata: { team: 'blue' } })
   t.deepEqual(events.of(id), [
     {
@@ -122,7 +123,7 @@ test('an event is a complete CloudEvent', async (t) => {
 })
 
 test('files are written and read as bytes, one by one and in bulk', async (t) => {
-  const { create, command, events } = set()
+  const { create, command, events } = set(t)
   const id = await create()
   const bytes = Uint8Array.from([0, 255, 10, 128])
   await command(id, 'files_write', { path: '/a' }, bytes)
@@ -153,7 +154,7 @@ test('files are written and read as bytes, one by one and in bulk', async (t) =>
 })
 
 test('bad input is refused by the name of its field', async (t) => {
-  const { create, command, bus, runOnce } = set()
+  const { create, command, bus, runOnce } = set(t)
   const id = await create()
   const bad: [string, unknown, string][] = [
     ['run', {}, 'command'],
@@ -190,13 +191,13 @@ test('bad input is refused by the name of its field', async (t) => {
 })
 
 test('the host network is there where the operator allows it', async (t) => {
-  const { create, provider } = set({ allowHostNetwork: true })
+  const { create, provider } = set(t, { allowHostNetwork: true })
   await create({ network: 'host' })
   t.deepEqual(provider.last.spec, { network: 'host' })
 })
 
 test('a one-shot run gets a fresh sandbox, answers before it is gone, and is recorded', async (t) => {
-  const { runOnce, provider, events, worker } = set()
+  const { runOnce, provider, events, worker } = set(t)
   let release = () => {}
   provider.destroying = new Promise((resolve) => {
     release = resolve
@@ -222,7 +223,7 @@ test('a one-shot run gets a fresh sandbox, answers before it is gone, and is rec
 })
 
 test('an answer waits until the beginning of its run is durable, not for the end', async (t) => {
-  const { create, run, events } = set()
+  const { create, run, events } = set(t)
   const id = await create()
   let release = () => {}
   events.appending = new Promise((resolve) => {
@@ -242,14 +243,14 @@ test('an answer waits until the beginning of its run is durable, not for the end
 })
 
 test('a run whose beginning cannot be recorded is an error', async (t) => {
-  const { create, run, events } = set()
+  const { create, run, events } = set(t)
   const id = await create()
   events.failure = new SandboxError('bus_unavailable', 'gone')
   await t.throwsAsync(run(id, 'echo'), problem('bus_unavailable'))
 })
 
 test('what breaks on our side is an internal error, and its run is recorded as ended', async (t) => {
-  const { create, run, events, runOnce } = set()
+  const { create, run, events, runOnce } = set(t)
   const id = await create()
   await t.throwsAsync(run(id, 'broken'), problem('internal'))
   await settle()
@@ -259,7 +260,7 @@ test('what breaks on our side is an internal error, and its run is recorded as e
 })
 
 test('a full worker leaves the groups and comes back', async (t) => {
-  const { create, command, bus } = set({ maxSessions: 1 })
+  const { create, command, bus } = set(t, { maxSessions: 1 })
   const groups = () => [...bus.subscriptions].filter(({ queue }) => queue === 'workers').length
   t.is(groups(), 2)
   const id = await create()
@@ -269,7 +270,7 @@ test('a full worker leaves the groups and comes back', async (t) => {
 })
 
 test('a worker that runs as much as it may refuses more runs and leaves the group of one-shots', async (t) => {
-  const { create, command, run, runOnce, worker } = set({ maxRunning: 1 })
+  const { create, command, run, runOnce, worker } = set(t, { maxRunning: 1 })
   const id = await create()
   const sleeping = run(id, 'sleep')
   await settle()
@@ -281,7 +282,7 @@ test('a worker that runs as much as it may refuses more runs and leaves the grou
 })
 
 test('a sandbox that cannot be had is an error, an event, and gives its room back', async (t) => {
-  const { create, provider, events, worker } = set()
+  const { create, provider, events, worker } = set(t)
   provider.failure = new SandboxError('sandbox_failed', 'no cgroup')
   await t.throwsAsync(create(), problem('sandbox_failed'))
   t.deepEqual(
@@ -292,7 +293,7 @@ test('a sandbox that cannot be had is an error, an event, and gives its room bac
 })
 
 test('delete under running commands: they end with session_ended, all waiters are answered when all is gone', async (t) => {
-  const { create, command, run, provider, events } = set()
+  const { create, command, run, provider, events } = set(t)
   const id = await create()
   let release = () => {}
   provider.destroying = new Promise((resolve) => {
@@ -324,7 +325,7 @@ test('delete under running commands: they end with session_ended, all waiters ar
 })
 
 test('a lost sandbox ends its runs with a result and the session with the reason lost', async (t) => {
-  const { create, run, provider, events, bus, worker } = set()
+  const { create, run, provider, events, bus, worker } = set(t)
   const id = await create()
   const running = run(id, 'sleep')
   await settle()
@@ -338,7 +339,7 @@ test('a lost sandbox ends its runs with a result and the session with the reason
 })
 
 test('a session expires after its idle time, not under a running command', async (t) => {
-  const { create, run, command, events, bus } = set()
+  const { create, run, command, events, bus } = set(t)
   const id = await create({ ttl_secs: 1 })
   const abort = new AbortController()
   const sleeping = command(id, 'run', { command: ['sleep'] }, undefined, abort.signal)
@@ -355,7 +356,7 @@ test('a session expires after its idle time, not under a running command', async
 })
 
 test('expire on the bus ends the session at once', async (t) => {
-  const { create, command, run, events } = set()
+  const { create, command, run, events } = set(t)
   const id = await create()
   const running = run(id, 'sleep')
   await command(id, 'expire')
@@ -364,7 +365,7 @@ test('expire on the bus ends the session at once', async (t) => {
 })
 
 test('a session whose creator went away does not stay', async (t) => {
-  const { bus, provider, worker } = set()
+  const { bus, provider, worker } = set(t)
   let release = () => {}
   provider.acquiring = new Promise((resolve) => {
     release = resolve
@@ -380,7 +381,7 @@ test('a session whose creator went away does not stay', async (t) => {
 })
 
 test('a tenant neither sees nor reaches the sessions of another', async (t) => {
-  const { create, bus } = set()
+  const { create, bus } = set(t)
   const mine = await create({ metadata: { a: 'b' } }, 'mine')
   const theirs = await create({}, 'theirs')
   const list = (await bus.request(subjects.list('mine'))).value as SessionInfo[]
@@ -392,7 +393,7 @@ test('a tenant neither sees nor reaches the sessions of another', async (t) => {
 })
 
 test('a worker tells of itself when it starts, on a census and when it stops', async (t) => {
-  const { bus, worker } = set()
+  const { bus, worker } = set(t)
   const expected = {
     id: 'w1',
     sessions: 0,
@@ -412,7 +413,7 @@ test('a worker tells of itself when it starts, on a census and when it stops', a
 })
 
 test('stop waits for what runs, refuses what is new, ends the sessions and leaves nothing', async (t) => {
-  const { create, command, run, runOnce, worker, provider, events, bus } = set()
+  const { create, command, run, runOnce, worker, provider, events, bus } = set(t)
   const id = await create()
   const abort = new AbortController()
   const sleeping = command(id, 'run', { command: ['sleep'] }, undefined, abort.signal)
@@ -432,7 +433,7 @@ test('stop waits for what runs, refuses what is new, ends the sessions and leave
 })
 
 test('hurry ends the wait of stop', async (t) => {
-  const { create, run, runOnce, worker, provider } = set()
+  const { create, run, runOnce, worker, provider } = set(t)
   const id = await create()
   const running = [run(id, 'sleep'), runOnce({ command: ['sleep'] }).then(({ value }) => value)]
   await settle()
