@@ -44,6 +44,8 @@ export const subjects = {
   allCancels: () => `${ROOT}.cancel.*.*`,
   /** osb.v1.evt.<tenant>.<session>: the event stream. */
   events: (tenant: string, sessionId: string) => `${ROOT}.evt.${token(tenant)}.${token(sessionId)}`,
+  /** Of a session whose tenant is not given; ids are unique over all tenants. */
+  eventsOfSession: (sessionId: string) => `${ROOT}.evt.*.${token(sessionId)}`,
   eventsOfTenant: (tenant: string) => `${ROOT}.evt.${token(tenant)}.>`,
   allEvents: () => `${ROOT}.evt.>`,
   /** osb.v1.worker.<worker>.info: a worker's heartbeat. */
@@ -58,6 +60,28 @@ export const WORKER_QUEUE = 'workers'
 
 /** JetStream stream that keeps the events. */
 export const EVENT_STREAM = 'OSB_EVENTS'
+
+const INBOX_PREFIX = '_INBOX.'
+
+/** Whether `subject` is an inbox, the only kind of subject that a message may have us publish requests to. */
+export function isInbox(subject: string): boolean {
+  return subject.startsWith(INBOX_PREFIX)
+}
+
+/**
+ * Whether an answer may go to `subject`. Whoever publishes chooses the reply subject, and the server does not hold it
+ * against the publisher's permissions: an answer must not become a command to another tenant or to the server itself.
+ */
+export function isReplySubject(subject: string): boolean {
+  return !subject.startsWith(`${ROOT.split('.')[0]}.`) && !subject.startsWith('$')
+}
+
+/** Takes a cancel subject apart; undefined where it is none. */
+export function parseCancel(subject: string): { tenant: string; requestId: string } | undefined {
+  const [root, version, kind, tenant, requestId] = subject.split('.')
+  if (`${root}.${version}` !== ROOT || kind !== 'cancel') return undefined
+  return tenant === undefined || requestId === undefined ? undefined : { tenant, requestId }
+}
 
 /** Takes a control, list or command subject apart; undefined where it is none of ours. */
 export function parseSubject(

@@ -41,6 +41,8 @@ export interface WorkerInfo {
   max_sessions: number
   running: number
   draining: boolean
+  /** The last word of a worker that stops, so that nobody waits for its lease to end. */
+  stopped?: boolean
   /** How each limit is enforced there. */
   limits: Record<string, string>
   version: string
@@ -76,12 +78,19 @@ export interface BusServer {
 export interface EventLog {
   /** Resolves when the stream has the event on disk; retried with the same message id while the bus is away. */
   append(event: SandboxEvent): Promise<void>
-  /** Events in stream order; ends at the newest unless `follow`. */
-  read(options: {
-    tenant?: string
-    sessionId?: string
-    sinceMs?: number
-    follow: boolean
-    signal?: AbortSignal
-  }): AsyncIterable<SandboxEvent>
+  /**
+   * Events in stream order, each once. Without `follow` it ends at the event that was the newest when it began.
+   * Throws `invalid_argument` for an id that cannot be one, `bus_unavailable` where the stream cannot be read.
+   */
+  read(options: EventQuery): AsyncIterable<SandboxEvent>
+}
+
+export interface EventQuery {
+  tenant?: string
+  sessionId?: string
+  /** Events stored at this time or later, in ms since 1970. */
+  sinceMs?: number
+  /** Goes on with what comes, and over reconnects, until `signal` aborts. */
+  follow: boolean
+  signal?: AbortSignal
 }
