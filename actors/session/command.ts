@@ -68,6 +68,8 @@ interface Traits<Args> {
   readonly maxBodyBytes?: number
   /** Checks arguments against the body. Throws `invalid_argument`. */
   checkBody?(args: Args, body: Uint8Array): void
+  /** Whether it ends early when nobody waits for its answer any more. */
+  readonly cancellable?: boolean
   /**
    * Whether the answer need not wait for the events that tell how the command went. Those recorded before its
    * effect are durable before the answer in any case.

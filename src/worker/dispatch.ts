@@ -63,10 +63,10 @@ export class Dispatch {
     const command = COMMANDS.get(verb)
     if (command === undefined) throw invalid('verb', `there is no command ${JSON.stringify(verb)}`)
     const { args, body } = await checked(command, request)
-    const send = () => {
-      const checkedRequest = { args, body, ...originOf(request) }
-      return this.#options.sessions.command(tenant, sessionId, verb, checkedRequest, request.signal)
-    }
+    // A signal costs more to make than a command like `get` to answer, so it is asked for only where it is of use.
+    const signal = command.cancellable === true ? request.signal : undefined
+    const send = () =>
+      this.#options.sessions.command(tenant, sessionId, verb, { args, body, ...originOf(request) }, signal)
     // A stopping worker still answers what is asked about its sessions, and ends them.
     if (command.activity) this.#refuseIfStopping()
     return 'prepare' in command ? this.#running(send) : send()

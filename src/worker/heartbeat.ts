@@ -5,12 +5,14 @@ import type { BusServer, WorkerInfo } from '../bus/api.ts'
 export interface Heartbeat {
   /** Tells now what has changed. */
   beat(): void
+  /** Says the last word, so that nobody waits for the lease to end. */
   stop(): void
 }
 
 /** Publishes the worker's info at every beat and when a census is taken. */
 export function startHeartbeat(bus: BusServer, info: () => WorkerInfo): Heartbeat {
-  const beat = () => bus.publish(subjects.workerInfo(info().id), info())
+  const publish = (value: WorkerInfo) => bus.publish(subjects.workerInfo(value.id), value)
+  const beat = () => publish(info())
   const timer = setInterval(beat, WORKER_BEAT_MS)
   const census = bus.serve(subjects.workerCensus(), async () => {
     beat()
@@ -22,6 +24,7 @@ export function startHeartbeat(bus: BusServer, info: () => WorkerInfo): Heartbea
     stop() {
       clearInterval(timer)
       void census.stop()
+      publish({ ...info(), stopped: true })
     },
   }
 }

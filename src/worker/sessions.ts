@@ -99,16 +99,16 @@ export class Sessions {
     this.#live.set(sessionId, session)
     actor.subscribe({ error: (error) => this.#abandon(session, error) })
     const abandon = (): SessionEvent => ({ type: 'end', reason: 'deleted', origin, at: now() })
-    return this.#ask(session, commandId, signal, abandon, () => actor.start())
+    return this.#askUnless(signal, session, commandId, () => actor.start(), abandon)
   }
 
-  /** Hands a checked request to its session. */
+  /** Hands a checked request to its session; an abort of `signal` cancels the command. */
   command(
     tenant: string,
     sessionId: string,
     verb: string,
     request: Omit<CommandRequest, 'id' | 'at'>,
-    signal: AbortSignal,
+    signal?: AbortSignal,
   ): Promise<Answer> {
     const session = this.#live.get(sessionId)
     if (session === undefined || session.tenant !== tenant) {
@@ -116,10 +116,10 @@ export class Sessions {
     }
     const { now } = this.#options
     const id = randomUUID()
+    const send = () => session.actor.send({ type: 'command', verb, request: { ...request, id, at: now() } })
+    if (signal === undefined) return this.#ask(session, id, send)
     const cancel = (): SessionEvent => ({ type: 'cancel', commandId: id, at: now() })
-    return this.#ask(session, id, signal, cancel, () => {
-      session.actor.send({ type: 'command', verb, request: { ...request, id, at: now() } })
-    })
+    return this.#askUnless(signal, session, id, send, cancel)
   }
 
   /** Sessions of the tenant that are known to somebody. */
@@ -145,21 +145,30 @@ export class Sessions {
     this.#deadlines.close()
   }
 
-  #ask(
-    session: LiveSession,
-    commandId: string,
-    signal: AbortSignal,
-    onAbort: () => SessionEvent,
-    send: () => void,
-  ): Promise<Answer> {
-    const abort = () => session.actor.send(onAbort())
-    const answer = new Promise<Answer>((resolve, reject) => {
+  #ask(session: LiveSession, commandId: string, send: () => void): Promise<Answer> {
+    return new Promise<Answer>((resolve, reject) => {
       session.pending.set(commandId, { resolve, reject })
       send()
-      if (signal.aborted) abort()
-      else signal.addEventListener('abort', abort, { once: true })
     })
-    return answer.finally(() => signal.removeEventListener('abort', abort))
+  }
+
+  /** As #ask, but an abort sends what `onAbort` makes; the answer comes nevertheless. */
+  async #askUnless(
+    signal: AbortSignal,
+    session: LiveSession,
+    commandId: string,
+    send: () => void,
+    onAbort: () => SessionEvent,
+  ): Promise<Answer> {
+    const abort = () => session.actor.send(onAbort())
+    const answer = this.#ask(session, commandId, send)
+    if (signal.aborted) abort()
+    else signal.addEventListener('abort', abort, { once: true })
+    try {
+      return await answer
+    } finally {
+      signal.removeEventListener('abort', abort)
+    }
   }
 
   #outside(): SessionOutside {

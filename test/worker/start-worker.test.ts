@@ -409,6 +409,7 @@ test('a worker tells of itself when it starts, on a census and when it stops', a
     { subject: subjects.workerInfo('w1'), value: expected },
     { subject: subjects.workerInfo('w1'), value: expected },
     { subject: subjects.workerInfo('w1'), value: { ...expected, draining: true } },
+    { subject: subjects.workerInfo('w1'), value: { ...expected, draining: true, stopped: true } },
   ])
 })
 

@@ -19,6 +19,7 @@ export const run = defineCommand({
   phases: ['ready'],
   activity: true,
   maxBodyBytes: MAX_STDIN_BYTES,
+  cancellable: true,
   // The caller waits for the command, not for the audit of its end.
   answersFirst: true,
   check({ command, env, cwd }) {
