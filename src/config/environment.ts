@@ -1,0 +1,4 @@
+import type { Environment } from './parse.ts'
+
+/** The process's environment. Nothing outside of this folder reads it. */
+export const environment: Environment = process.env
