@@ -114,7 +114,9 @@ enum osb_kit_fd {
   OSB_KIT_FDS = 9,
 };
 
-/* ---- EXEC. Strings: argv[0..argc) NUL each, env NAME=value NUL each, cwd NUL. In the packet, or, with
+/* ---- EXEC. Pipes for stdio should belong to the sandbox's first id (fchown): a command that opens /dev/stdout opens
+ *      the pipe anew and needs the permission for it, and a pipe of the host's root is nobody's inside.
+ *      Strings: argv[0..argc) NUL each, env NAME=value NUL each, cwd NUL. In the packet, or, with
  *      OSB_EXEC_MEMFD, in the fourth descriptor (sealed against shrinking and writing). */
 struct osb_exec {
   uint32_t kit;            /* kit to enter; 0 = none */

@@ -6,7 +6,7 @@
  *
  *   parent                                        child (uid still outside, all capabilities in the new namespaces)
  *   clone3 ─────────────────────────────────────▶ numbers its descriptors 3..6, closes all others
- *   uid_map, gid_map, oom score, cgroups          reads `go` (end of file: parent gave up or died)
+ *   uid_map, gid_map, cgroups                     reads `go` (end of file: parent gave up or died)
  *   writes a byte to `go` ──────────────────────▶ setsid, becomes 0 of the id map
  *   reads `status` until end of file ◀──────────  execveat(image): CLOEXEC closes `status`; or failed: says where, exits
  *
@@ -214,8 +214,9 @@ static int map_ids(pid_t pid, uint32_t first_id, struct osb_error *error) {
 
 /* A session that outgrows its memory must lose a command, not its init. The score is set by the old interface (-17 =
  * never) because the new one would also lower the floor down to which commands, which inherit it, may go by
- * themselves; the first write sets that floor to 0 wherever the caller's own score is. Init gives each command 0.
- * Best effort: an engine without CAP_SYS_RESOURCE has inits that can be chosen. */
+ * themselves; the first write sets that floor to 0 wherever the caller's own score is. Only after the exec: until then
+ * the kernel would give the same score to everybody who shares the memory, the caller above all.
+ * Best effort: without CAP_SYS_RESOURCE it is only that commands rank before init (exec.c). */
 static void spare_from_oom(pid_t pid) {
   if (write_proc(pid, "oom_score_adj", "0") == 0) (void)write_proc(pid, "oom_adj", "-17");
 }
@@ -299,9 +300,9 @@ int osb_spawn(const struct osb_spawn_config *config, struct osb_spawned *spawned
   close_if_open(&spawn.go_read);
   close_if_open(&spawn.status_write);
   if (result == 0) result = map_ids(spawned->pid, config->first_id, error);
-  if (result == 0) spare_from_oom(spawned->pid);
   if (result == 0 && config->place) result = config->place(config->context, spawned->pid, error);
   if (result == 0) result = hand_over(&spawn, error);
+  if (result == 0) spare_from_oom(spawned->pid);
   close_if_open(&spawn.go_write);
   close_if_open(&spawn.status_read);
   if (result < 0) {

@@ -21,8 +21,9 @@ struct osb_spawn_config {
   void *context;
 };
 
-/* All owned by the caller. The exit signal is 0, so nothing but waitid(P_PIDFD, pidfd, ..., WEXITED | __WALL)
- * reaps it; killing and reaping it ends every process of the sandbox. */
+/* All owned by the caller. Reap by waitid(P_PIDFD, pidfd, ..., WEXITED | __WALL) alone; killing and reaping it ends
+ * every process of the sandbox. Its end raises SIGCHLD (exec sets that, whatever the clone asked for), which disturbs
+ * nobody who waits for pids of his own. */
 struct osb_spawned {
   pid_t pid;  /* in the caller's pid namespace; valid until reaped */
   int pidfd;

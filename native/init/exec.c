@@ -104,10 +104,10 @@ static int set_limits(const struct osb_exec *exec) {
   return lower_limit(RLIMIT_CPU, seconds + CPU_SOFT_SECONDS, seconds + CPU_HARD_SECONDS);
 }
 
-static int restore_oom_score(void) {
-  if (!oom_score_lowered) return 0;
+/* The first to go when memory ends: before init, whose death would be the session's, and before the host's processes. */
+static int volunteer_for_oom(void) {
   int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  return fd >= 0 && write(fd, "0", 1) == 1 ? 0 : -1;
+  return fd >= 0 && write(fd, "1000", 4) == 4 ? 0 : -1;
 }
 
 static int move_stdio(const int stdio[3]) {
@@ -170,7 +170,7 @@ __attribute__((noreturn)) static void fail(struct exec_failure *failure, enum os
 
 void run_command(const struct command *command, const struct kit *kit, struct exec_failure *failure) {
   if (enter_kit(kit) < 0) fail(failure, OSB_STAGE_CGROUP, errno);
-  if (restore_oom_score() < 0) fail(failure, OSB_STAGE_LIMITS, errno);
+  if (volunteer_for_oom() < 0) fail(failure, OSB_STAGE_LIMITS, errno);
   if (set_limits(command->exec) < 0) fail(failure, OSB_STAGE_LIMITS, errno);
   if (setsid() < 0 || move_stdio(command->stdio) < 0) fail(failure, OSB_STAGE_STDIO, errno);
   if (enter_directory(command->cwd) < 0) fail(failure, OSB_STAGE_CWD, errno);

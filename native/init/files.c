@@ -7,17 +7,24 @@
  * a full disk leaves the old file as it was, and a reader never sees half a file. An existing file keeps its mode and
  * owner (it may be a script that was made executable); its other hard links keep the old content. A target that is a
  * symbolic link is followed here, one link at a time, so that the sibling is beside the file itself.
+ *
+ * Content that comes in a memfd is copied by a child, so that commands' limits are kept meanwhile, and so that it is
+ * the child that the OOM killer finds if the session's memory ends in the middle.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "init.h"
@@ -28,6 +35,10 @@
 /* Of one sendfile; only bounds the time to an interruption. */
 #define COPY_BYTES (16u << 20)
 #define NEW_DIRECTORY_MODE 0755
+/* Copies by children at once; what comes beyond is copied at once, by init. */
+#define MAX_COPIES 32
+/* A copy is memory to memory; one that takes this long was stopped by a command. */
+#define COPY_TIMEOUT_NS (30 * NS_PER_S)
 
 static int open_inside(const char *path, int flags) {
   static int root = -1;
@@ -144,21 +155,34 @@ static int set_attributes(int fd, const struct stat *old, uint32_t mode) {
   return fchmod(fd, old->st_mode & 07777) < 0 ? errno : 0;
 }
 
-static int replace(const struct place *place, const struct stat *old, uint32_t mode, const struct content *content) {
-  char sibling[32];
+/* A write under way: the sibling that will take the target's name. */
+struct replacement {
+  uint64_t id; /* of the request */
+  int directory, fd;
+  char sibling[32], name[NAME_MAX + 1];
+  struct stat old; /* st_mode 0: the target is new */
+  uint32_t mode;   /* for a new one */
+  pid_t copier;
+  int64_t deadline;
+};
+
+static int begin_replacement(struct replacement *r) {
   static uint64_t serial;
-  int fd;
   do {
-    snprintf(sibling, sizeof sibling, ".osb-%llx", (unsigned long long)serial++);
-    fd = openat(place->directory, sibling, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-  } while (fd < 0 && errno == EEXIST);
-  if (fd < 0) return errno;
-  int error = write_content(fd, content);
-  if (error == 0) error = set_attributes(fd, old, mode);
-  if (error == 0 && renameat(place->directory, sibling, place->directory, place->name) < 0)
+    snprintf(r->sibling, sizeof r->sibling, ".osb-%llx", (unsigned long long)serial++);
+    r->fd = openat(r->directory, r->sibling, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  } while (r->fd < 0 && errno == EEXIST);
+  return r->fd < 0 ? errno : 0;
+}
+
+/* `error` is that of the copy so far; returns what the request ends with. */
+static int end_replacement(struct replacement *r, int error) {
+  if (error == 0) error = set_attributes(r->fd, &r->old, r->mode);
+  if (error == 0 && renameat(r->directory, r->sibling, r->directory, r->name) < 0)
     error = errno == EBUSY ? EROFS : errno; /* a mount point: a single file that is bound read-only */
-  if (error != 0) unlinkat(place->directory, sibling, 0);
-  close(fd);
+  if (error != 0) unlinkat(r->directory, r->sibling, 0);
+  close(r->fd);
+  close(r->directory);
   return error;
 }
 
@@ -167,13 +191,18 @@ static bool in_proc(int fd) {
   return fstatfs(fd, &status) < 0 || status.f_type == PROC_SUPER_MAGIC;
 }
 
-static int write_to(const char *path, const struct osb_file_write *request, const struct content *content) {
+/* From the path to the open sibling. */
+static int prepare_replacement(const char *path, const struct osb_file_write *request, struct replacement *r) {
   struct place place;
-  struct stat old;
-  int error = find_place(path, request->flags, &place, &old);
+  int error = find_place(path, request->flags, &place, &r->old);
   if (error == 0 && in_proc(place.directory)) error = EACCES;
-  if (error == 0) error = replace(&place, &old, request->mode, content);
-  if (place.directory >= 0) close(place.directory);
+  if (error == 0) {
+    r->directory = place.directory;
+    r->mode = request->mode;
+    strcpy(r->name, place.name); /* fstatat has refused longer ones */
+    error = begin_replacement(r);
+  }
+  if (error != 0 && place.directory >= 0) close(place.directory);
   return error;
 }
 
@@ -181,6 +210,72 @@ static void answer(uint64_t id, int error, int fd) {
   struct osb_file_done done = {.error = error};
   send_packet(OSB_FILE_DONE, id, &done, sizeof done, fd);
 }
+
+/* ---- Copies by children ---- */
+
+static struct replacement copies[MAX_COPIES];
+static bool copying[MAX_COPIES];
+static uint32_t copy_count;
+static int32_t *copy_errors; /* shared with the children */
+
+int init_files(void) {
+  copy_errors =
+      mmap(NULL, sizeof *copy_errors * MAX_COPIES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return copy_errors == MAP_FAILED ? -1 : 0;
+}
+
+static void copy_as_child(uint32_t slot, const struct content *content) {
+  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd >= 0) (void)!write(fd, "1000", 4);
+  copy_errors[slot] = write_content(copies[slot].fd, content);
+  _exit(0);
+}
+
+/* False if it must be done without: too many, or no new process. */
+static bool copy_in_child(const struct replacement *r, const struct content *content) {
+  for (uint32_t slot = 0; slot < MAX_COPIES; slot++) {
+    if (copying[slot]) continue;
+    copies[slot] = *r;
+    copy_errors[slot] = ENOMEM; /* stays if the OOM killer ends it */
+    long pid = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid < 0) return false;
+    if (pid == 0) copy_as_child(slot, content);
+    copies[slot].copier = (pid_t)pid;
+    copies[slot].deadline = now_ns() + COPY_TIMEOUT_NS;
+    copying[slot] = true;
+    copy_count++;
+    return true;
+  }
+  return false;
+}
+
+bool reap_copy(pid_t pid, int status) {
+  for (uint32_t slot = 0; copy_count > 0 && slot < MAX_COPIES; slot++) {
+    if (!copying[slot] || copies[slot].copier != pid) continue;
+    int error = WIFEXITED(status) ? copy_errors[slot] : ENOMEM;
+    copying[slot] = false;
+    copy_count--;
+    answer(copies[slot].id, end_replacement(&copies[slot], error), -1);
+    return true;
+  }
+  return false;
+}
+
+uint32_t copies_under_way(void) { return copy_count; }
+
+void tick_copies(int64_t now) {
+  for (uint32_t slot = 0; copy_count > 0 && slot < MAX_COPIES; slot++)
+    if (copying[slot] && now >= copies[slot].deadline) kill(copies[slot].copier, SIGKILL);
+}
+
+int64_t next_copy_tick(void) {
+  int64_t next = INT64_MAX;
+  for (uint32_t slot = 0; copy_count > 0 && slot < MAX_COPIES; slot++)
+    if (copying[slot] && copies[slot].deadline < next) next = copies[slot].deadline;
+  return next;
+}
+
+/* ---- Requests ---- */
 
 /* The path of a file request; ends init if it is not as long as was said. */
 static const char *read_path(struct reader *rest, uint32_t bytes) {
@@ -198,7 +293,11 @@ void write_file(struct packet *packet) {
   if (!memfd) content.bytes = rest.at;
   if (packet->nfds != (memfd ? 1u : 0u) || (size_t)(rest.end - rest.at) != (memfd ? 0 : request->content_bytes))
     end_init(OSB_INIT_PACKET);
-  answer(packet->header.id, write_to(path, request, &content), -1);
+  struct replacement r = {.id = packet->header.id};
+  int error = prepare_replacement(path, request, &r);
+  if (error == 0 && memfd && copy_in_child(&r, &content)) return;
+  if (error == 0) error = end_replacement(&r, write_content(r.fd, &content));
+  answer(packet->header.id, error, -1);
 }
 
 /* ---- Opening ---- */

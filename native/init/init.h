@@ -52,8 +52,6 @@ int set_up(const struct osb_setup *setup, struct reader rest);
 /* Notes errno and what was tried for SETUP_FAILED; returns -1. */
 __attribute__((format(printf, 1, 2))) int setup_error(const char *format, ...);
 extern struct osb_setup_failed setup_failure;
-/* Init is spared by the OOM killer, so commands must give that up. */
-extern bool oom_score_lowered;
 
 /* ---- privilege.c ---- */
 int drop_privileges(void);
@@ -112,5 +110,11 @@ int kill_descendants(pid_t main_pid, bool alone);
 /* ---- files.c ---- */
 void write_file(struct packet *packet);
 void open_file(struct packet *packet);
+int init_files(void);
+/* True if the child was a copy under way (which is answered now). */
+bool reap_copy(pid_t pid, int status);
+uint32_t copies_under_way(void);
+void tick_copies(int64_t now);
+int64_t next_copy_tick(void);
 
 #endif

@@ -130,7 +130,7 @@ static bool no_process_left(void) {
 
 static uint32_t kill_rest(const struct job *job) {
   if (job->kit.fds[OSB_KIT_PROCS] >= 0) return (uint32_t)kill_kit(&job->kit);
-  return (uint32_t)kill_descendants(job->pid, job_count == 1);
+  return (uint32_t)kill_descendants(job->pid, job_count == 1 && copies_under_way() == 0);
 }
 
 /* Kills what is left of the job and finishes it when that is nothing. */
@@ -182,6 +182,7 @@ void reap_children(void) {
   bool reaped = false;
   while ((pid = wait4(-1, &status, WNOHANG | __WALL, &usage)) > 0) {
     reaped = true;
+    if (reap_copy(pid, status)) continue;
     for (uint32_t i = 0; i < high_water; i++) {
       struct job *job = &jobs[i];
       if (job->state == FREE || job->reaped || job->pid != pid) continue;

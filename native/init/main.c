@@ -1,5 +1,5 @@
 /* Init: sets the sandbox up, then serves the engine's packets and looks after its children until the engine is gone.
- * One thread, one loop; nothing in it blocks but the copy of a file. */
+ * One thread, one loop, nothing in it blocks. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -114,7 +114,8 @@ static void wait_for_setup(void) {
 static void serve(void) {
   struct packet packet;
   for (;;) {
-    wait_for_events(next_tick());
+    int64_t jobs_at = next_tick(), copies_at = next_copy_tick();
+    wait_for_events(jobs_at < copies_at ? jobs_at : copies_at);
     send_queued();
     if (children_changed()) reap_children();
     for (int i = 0; i < PACKETS_AT_ONCE && !answers_queued() && receive_packet(&packet); i++) {
@@ -122,6 +123,7 @@ static void serve(void) {
       close_packet(&packet);
     }
     tick_jobs(now_ns());
+    tick_copies(now_ns());
   }
 }
 
@@ -131,7 +133,7 @@ int main(void) {
   check_descriptors();
   reset_signals();
   raise_descriptor_limit();
-  if (init_jobs() < 0) end_init(OSB_INIT_SYSTEM);
+  if (init_jobs() < 0 || init_files() < 0) end_init(OSB_INIT_SYSTEM);
   wait_for_setup();
   serve();
 }

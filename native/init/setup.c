@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -16,7 +15,6 @@
 #include "init.h"
 
 struct osb_setup_failed setup_failure;
-bool oom_score_lowered;
 
 int setup_error(const char *format, ...) {
   setup_failure.error = errno;
@@ -36,14 +34,6 @@ static int loopback_up(void) {
   if (result < 0) setup_error("loopback up");
   close(fd);
   return result;
-}
-
-static void note_oom_score(void) {
-  char text[16] = "";
-  int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  if (read(fd, text, sizeof text - 1) > 0) oom_score_lowered = atoi(text) < 0;
-  close(fd);
 }
 
 /* The place-holders of 0 to 2 become the real thing. */
@@ -69,7 +59,6 @@ int set_up(const struct osb_setup *setup, struct reader rest) {
   if (rest.at != rest.end) end_init(OSB_INIT_PACKET);
   if (open_null() < 0) return -1;
   if ((setup->flags & OSB_SETUP_LOOPBACK) && loopback_up() < 0) return -1;
-  note_oom_score();
   if (drop_privileges() < 0) return -1;
   /* The system call filter goes here, last: installed once, inherited by every command. */
   return 0;

@@ -44,7 +44,7 @@ static double exec_once(struct sandbox *sandbox, const char *const *argv, bool w
   usleep(300); /* the kit arrives ahead, as with the engine */
   double start = now_us();
   uint64_t id;
-  start_run(sandbox, &(struct run_options){.kit = kit, .cpu_ms = 5000}, argv);
+  start_run(sandbox, WITH(.kit = kit, .cpu_ms = 5000), argv);
   struct osb_exited exited = wait_exited(sandbox, &id);
   double time = now_us() - start;
   if (exited.cause != OSB_CAUSE_EXITED || exited.exit_code != 0) give_up("cause %u stage %u", exited.cause, exited.stage);

@@ -37,6 +37,13 @@ void check_int(const char *file, int line, const char *what, long long actual, l
   checks_failed++;
 }
 
+/* low <= actual < high */
+void check_range(const char *file, int line, const char *what, long long actual, long long low, long long high) {
+  if (actual >= low && actual < high) return;
+  printf("  %s:%d: %s is %lld, expected %lld to %lld\n", file, line, what, actual, low, high);
+  checks_failed++;
+}
+
 void check_text(const char *file, int line, const char *what, const char *actual, const char *expected) {
   if (actual && strcmp(actual, expected) == 0) return;
   printf("  %s:%d: %s is \"%.500s\", expected \"%s\"\n", file, line, what, actual ? actual : "(null)", expected);
@@ -137,8 +144,12 @@ void remove_cgroups(void) {
 
 static int place(void *context, pid_t pid, struct osb_error *error) {
   const struct sandbox_options *options = context;
-  if (!options || !options->session_memory_bytes || !have_cgroups()) return 0;
+  if (!have_cgroups()) return 0;
   char text[32];
+  if (!options || !options->session_memory_bytes) {
+    write_text(group_path(0, 0, "memory.limit_in_bytes"), "-1");
+    return 0;
+  }
   snprintf(text, sizeof text, "%llu", (unsigned long long)options->session_memory_bytes);
   write_text(group_path(0, 0, "memory.limit_in_bytes"), text);
   snprintf(text, sizeof text, "%d", (int)pid);
@@ -156,7 +167,7 @@ void spawn_only(struct sandbox *sandbox, const struct sandbox_options *options) 
                                     .first_id = FIRST_ID + OSB_ID_RANGE * (serial++ % 1000),
                                     .place = place,
                                     .context = (void *)options};
-  *sandbox = (struct sandbox){.next_id = 1};
+  *sandbox = (struct sandbox){.next_id = 1, .first_id = config.first_id};
   if (osb_spawn(&config, &sandbox->init, &error) < 0) give_up("%s: %s", error.text, strerror(error.code));
 }
 
@@ -332,6 +343,10 @@ struct result *run(struct sandbox *sandbox, const struct run_options *options, c
   static struct result result;
   int in[2], out[2], err[2];
   if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) give_up("pipe");
+  /* Or the command could not open /dev/stdout: that opens the pipe anew, which takes its permission. */
+  const int owned[] = {in[0], out[0], err[0]};
+  for (int i = 0; i < 3; i++)
+    if (fchown(owned[i], sandbox->first_id, sandbox->first_id) < 0) give_up("chown a pipe");
   uint64_t id = send_exec(sandbox, options, argv, (int[]){in[0], out[1], err[1]});
   close(in[0]);
   close(out[1]);

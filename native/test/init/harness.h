@@ -17,6 +17,9 @@ extern int checks_failed;
 #define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 #define CHECK_INT(actual, expected) check_int(__FILE__, __LINE__, #actual, (long long)(actual), (long long)(expected))
 #define CHECK_TEXT(actual, expected) check_text(__FILE__, __LINE__, #actual, actual, expected)
+#define CHECK_RANGE(actual, low, high) \
+  check_range(__FILE__, __LINE__, #actual, (long long)(actual), (long long)(low), (long long)(high))
+void check_range(const char *file, int line, const char *what, long long actual, long long low, long long high);
 void check_failed(const char *file, int line, const char *what);
 void check_int(const char *file, int line, const char *what, long long actual, long long expected);
 void check_text(const char *file, int line, const char *what, const char *actual, const char *expected);
@@ -27,7 +30,7 @@ double now_us(void);
 struct sandbox {
   struct osb_spawned init;
   uint64_t next_id;
-  uint32_t next_kit;
+  uint32_t first_id;
 };
 struct sandbox_options {
   uint64_t disk_bytes, session_memory_bytes; /* 0: 64 MiB, no limit */
@@ -66,6 +69,8 @@ struct result {
 struct result *run(struct sandbox *sandbox, const struct run_options *options, const char *const *argv);
 #define RUN(sandbox, options, ...) run(sandbox, options, (const char *const[]){__VA_ARGS__, NULL})
 #define SH(sandbox, options, script) RUN(sandbox, options, "/bin/sh", "-c", script)
+/* Options in the call: WITH(.kit = kit, .cpu_ms = 300). In parentheses, for the commas. */
+#define WITH(...) (&(struct run_options){__VA_ARGS__})
 /* Sends only; stdio is /dev/null. */
 uint64_t start_run(struct sandbox *sandbox, const struct run_options *options, const char *const *argv);
 struct osb_exited wait_exited(struct sandbox *sandbox, uint64_t *id);
