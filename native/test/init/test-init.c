@@ -241,7 +241,8 @@ static void cpu_limit_without_cgroup_is_the_rlimit(void) {
   struct result *r = SH(&shared, WITH(.cpu_ms = 1), "while :; do :; done");
   CHECK_INT(r->exited.cause, OSB_CAUSE_CPU_LIMIT);
   CHECK_INT(r->exited.signal, SIGXCPU);
-  CHECK_RANGE(r->exited.cpu_us, 1900000, 2300000);
+  /* 2 s as the kernel counts for the limit: by ticks, which a busy host makes coarse. */
+  CHECK_RANGE(r->exited.cpu_us, 1000000, 3000000);
 }
 
 #define EAT(mb) "python3 -c \"x=bytearray(" mb "<<20); print('survived')\""
