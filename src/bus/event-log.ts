@@ -21,8 +21,8 @@ import type { Logger } from './logger.ts'
 const DAY_MS = 24 * 60 * 60 * 1000
 /** Long enough for a monthly audit. */
 const EVENTS_MAX_AGE_MS = 30 * DAY_MS
-/** About three million events; the oldest go first. */
-const EVENTS_MAX_BYTES = 2 * 1024 * 1024 * 1024
+/** About a million events; the oldest go first. Fits the disk that a small server gives JetStream by default. */
+const EVENTS_MAX_BYTES = 1024 * 1024 * 1024
 /** Must be longer than appending is retried, or a retry could put an event there twice. */
 const DUPLICATE_WINDOW_MS = 120_000
 
