@@ -1,6 +1,6 @@
 /** Settings of `opensandbox events`. */
 import { DEFAULT_TENANT, isSubjectToken } from '../../proto/subjects.ts'
-import { type Setting, text, toggle } from './setting.ts'
+import { text, toggle } from './setting.ts'
 
 export const EVENTS_SETTINGS = {
   follow: toggle({
@@ -36,7 +36,7 @@ export const EVENTS_SETTINGS = {
     commands: ['events'],
   }),
   json: toggle({ flag: 'json', description: 'One CloudEvent as JSON a line', commands: ['events'] }),
-} as const satisfies Record<string, Setting>
+} as const
 
 const AGE_UNIT_MS = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 

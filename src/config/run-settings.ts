@@ -8,7 +8,7 @@ import {
   PROCESSES,
   WALL_TIME_MS,
 } from '../../proto/limits.ts'
-import { choice, list, type Setting, text } from './setting.ts'
+import { choice, list, text } from './setting.ts'
 
 export const RUN_SETTINGS = {
   time: {
@@ -85,4 +85,4 @@ export const RUN_SETTINGS = {
     description: "None but a loopback of its own, or the host's",
     commands: ['run'],
   }),
-} as const satisfies Record<string, Setting>
+} as const

@@ -2,7 +2,7 @@
 import { availableParallelism, totalmem } from 'node:os'
 import { MAX_CONCURRENT_COMMANDS, SESSION_TTL_SECS } from '../../proto/limits.ts'
 import { isSubjectToken } from '../../proto/subjects.ts'
-import { choice, list, type Setting, text, toggle } from './setting.ts'
+import { choice, list, text, toggle } from './setting.ts'
 
 /** An idle session takes 2 MB at most; eight times that leaves the memory to commands and files. */
 const MEMORY_PER_SESSION_BYTES = 16 * 1024 * 1024
@@ -246,4 +246,4 @@ export const SERVE_SETTINGS = {
     description: 'Auto: pretty on a terminal, JSON lines otherwise',
     commands: ['serve'],
   }),
-} as const satisfies Record<string, Setting>
+} as const

@@ -21,6 +21,8 @@ export interface DispatchOptions {
   oneShots: OneShots
   room: Room
   log: Log
+  /** Idle time of sessions that ask for none; that of the contract where undefined. */
+  defaultTtlSecs?: number
   /** Whether sessions may use the host's network. */
   allowHostNetwork: boolean
   isStopping: () => boolean
@@ -94,7 +96,8 @@ export class Dispatch {
     if (args.network === 'host' && !this.#options.allowHostNetwork) {
       throw invalid('network', 'the host network is not allowed here')
     }
-    return args
+    const { defaultTtlSecs } = this.#options
+    return defaultTtlSecs === undefined ? args : { ttl_secs: defaultTtlSecs, ...args }
   }
 
   #refuseIfStopping(): void {

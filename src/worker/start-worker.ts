@@ -23,6 +23,8 @@ export interface WorkerOptions {
   maxRunning: number
   /** Sessions are reached at `http://<session>.<previewDomain>`; null where they are not. */
   previewDomain: string | null
+  /** Idle time of sessions that ask for none; that of the contract where undefined. */
+  defaultTtlSecs?: number
   allowHostNetwork: boolean
   /** How each limit is enforced on this host. */
   limits: Record<string, string>
@@ -69,8 +71,9 @@ export function startWorker(options: WorkerOptions): Worker {
     version: options.version,
   })
   const listing = bus.serve(subjects.listOfAllTenants(), dispatch.list)
-  const heartbeat = startHeartbeat(bus, info)
   join()
+  // After all that is served, so that who hears of the worker reaches it.
+  const heartbeat = startHeartbeat(bus, info)
 
   const { promise: hurried, resolve: hurry } = withResolvers()
   let stopped: Promise<void> | undefined
