@@ -40,7 +40,7 @@ export class Service {
     const [httpPort, grpcPort] = [await freePort(), await freePort()]
     const args = [
       ...profilingFlags(),
-      join(packageRoot, 'dist/src/main.js'),
+      join(packageRoot, 'dist/src/cli/main.js'),
       ...['serve', '--port', String(httpPort), '--grpc-port', String(grpcPort), '--state-dir', stateDir],
       ...['--log-level', 'warn', ...flags],
     ]
