@@ -5,7 +5,8 @@
  *
  *   node infra/bootstrap.mjs start [FLAGS of opensandbox serve]
  *   node infra/bootstrap.mjs test [patterns of test files, compiled]
- *   node infra/bootstrap.mjs setup
+ *   node infra/bootstrap.mjs setup      all that those two need
+ *   node infra/bootstrap.mjs addon      only the native addon
  */
 import { pathToFileURL } from 'node:url'
 import { ensureAddon } from './bootstrap/addon.mjs'
@@ -19,9 +20,10 @@ import { ensureCompiled } from './bootstrap/typescript.mjs'
 
 async function main([verb, ...args]) {
   checkHost()
-  ensureNatsServer(args)
+  if (verb !== 'addon') ensureNatsServer(args)
   ensurePackages()
   ensureAddon()
+  if (verb === 'addon') return 0
   if (verb === 'test') return runTests(args)
   ensureCompiled()
   if (verb === 'setup') return 0
@@ -30,7 +32,7 @@ async function main([verb, ...args]) {
   return runCommandLine(['serve', ...args])
 }
 
-const verbs = ['start', 'test', 'setup']
+const verbs = ['start', 'test', 'setup', 'addon']
 try {
   if (!verbs.includes(process.argv[2])) {
     throw new SetupError(`usage: node infra/bootstrap.mjs ${verbs.join('|')}`)
