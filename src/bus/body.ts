@@ -3,7 +3,7 @@
  * serves requests and answers, on a connection of their own.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createInbox, ErrorCode, type Msg, NatsError, type Subscription } from 'nats'
+import { createInbox, type Msg, NatsError, type Subscription } from 'nats'
 import { invalid, SandboxError } from '../../proto/errors.ts'
 import { BODY_HOLD_MS, BODY_RANGE_BYTES, BODY_WINDOW, type BodyRangeRequest } from '../../proto/message.ts'
 import { answerHead, EMPTY, errorOf, kindOf, type Offer, parseJson, textOf } from './codec.ts'
@@ -16,7 +16,7 @@ export const MAX_HELD_BYTES = 512 * 1024 * 1024
 export const MAX_FETCHED_BYTES = 512 * 1024 * 1024
 /** One range takes milliseconds; a source that is silent this long has lost the question. */
 const RANGE_TIMEOUT_MS = 3_000
-/** Asking for a range again is harmless. With the pauses for reconnecting it spans a restart of the server. */
+/** Asking for a range again is harmless. After a restart of the server the source may come back later than we do. */
 const RANGE_ATTEMPTS = 4
 const RANGE_PAUSE_MS = 500
 const RECONNECT_PATIENCE_MS = 5_000
@@ -34,11 +34,14 @@ export class Bodies {
   #heldBytes = 0
   #fetchedBytes = 0
   #count = 0
-  #subscription: Subscription | undefined
+  readonly #subscription: Subscription
 
   constructor(link: Link, log: Logger) {
     this.#link = link
     this.#log = log
+    this.#subscription = link.nc.subscribe(`${this.#inbox}.*`, {
+      callback: (_error, message) => this.#onAsked(message),
+    })
   }
 
   /** Holds `content` until it is fetched, withdrawn, or not asked for in BODY_HOLD_MS. Throws `too_many_runs`. */
@@ -46,9 +49,6 @@ export class Bodies {
     if (this.#heldBytes + content.length > MAX_HELD_BYTES) {
       throw new SandboxError('too_many_runs', 'Too many large bodies are under way.')
     }
-    this.#subscription ??= this.#link.nc.subscribe(`${this.#inbox}.*`, {
-      callback: (_error, message) => this.#onAsked(message),
-    })
     this.#count += 1
     const source = `${this.#inbox}.${this.#count.toString(36)}`
     const expiry = setTimeout(() => this.#expire(source), BODY_HOLD_MS).unref()
@@ -87,7 +87,7 @@ export class Bodies {
   }
 
   close(): void {
-    this.#subscription?.unsubscribe()
+    this.#subscription.unsubscribe()
     for (const source of [...this.#held.keys()]) this.withdraw(source)
   }
 
@@ -128,20 +128,12 @@ export class Bodies {
         return rangeIn(answer, range.length)
       } catch (thrown) {
         if (!(thrown instanceof NatsError)) throw thrown
-        if (
-          attempt === RANGE_ATTEMPTS ||
-          (thrown.code === ErrorCode.NoResponders && !this.#justReconnected())
-        ) {
+        if (attempt === RANGE_ATTEMPTS) {
           throw new SandboxError('timeout', 'The source of the body does not answer.', { cause: thrown })
         }
         await sleep(RANGE_PAUSE_MS)
       }
     }
-  }
-
-  /** Nobody listens at a source that has not reconnected yet. */
-  #justReconnected(): boolean {
-    return this.#link.reconnectedWithin(RECONNECT_PATIENCE_MS)
   }
 
   #onAsked(message: Msg): void {

@@ -24,6 +24,8 @@ export async function openBus(options: ConnectOptions): Promise<Bus> {
   const { log } = options
   const connection = await connectBus(options)
   const bodies = new Bodies(connection.bulk, log)
+  // A source that the server does not know yet would be asked in vain.
+  await connection.bulk.nc.flush()
   return {
     client: new NatsBusClient(connection, bodies, new WorkerWatch(connection.requests, log)),
     server: new NatsBusServer(connection, bodies, log),

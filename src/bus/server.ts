@@ -74,7 +74,7 @@ export class NatsBusServer implements BusServer {
         throw new SandboxError('too_many_runs', `${MAX_REQUESTS_UNDER_WAY} requests are already under way.`)
       }
       await request.read()
-      await this.#answer(request, await handler(request))
+      if (!request.cancelled) await this.#answer(request, await handler(request))
     } catch (thrown) {
       await this.#answerError(request, thrown)
     } finally {
@@ -91,6 +91,8 @@ export class NatsBusServer implements BusServer {
   }
 
   async #answerError(request: ReceivedRequest, thrown: unknown): Promise<void> {
+    // Whatever came of it: the caller has gone.
+    if (request.cancelled) return
     const error = SandboxError.from(thrown)
     const { requestId, subject, reply } = request
     if (error.code === 'internal')
