@@ -7,7 +7,7 @@ import { MAX_DIRECTORY_ENTRIES, MAX_FILE_BYTES } from '../../proto/limits.ts'
 import { CAUSES, type Cause } from '../../proto/run.ts'
 import type { KillCause, NativeEngine, NativeError, NativeExecConfig, NativeOutcome } from './binding.ts'
 import { execFailure } from './exec-failure.ts'
-import { fileError } from './file-errors.ts'
+import { engineError, fileError } from './native-errors.ts'
 
 const BYTES_PER_KB = 1024
 const US_PER_MS = 1000
@@ -181,7 +181,7 @@ export class NativeSandbox implements Sandbox {
       const run = this.#engine.exec(this.#handle, config, (error, outcome) => {
         signal.removeEventListener('abort', abort)
         if (error === null) resolve(outcome)
-        else reject(this.#failure(error))
+        else reject(this.isLost ? this.#lostError() : engineError(error))
       })
       signal.addEventListener('abort', abort, { once: true })
     })
@@ -192,7 +192,7 @@ export class NativeSandbox implements Sandbox {
       this.#assertAlive()
       start((error, value) => {
         if (error === null) resolve(value)
-        else reject(this.isLost ? this.#failure(error) : fileError(path, error))
+        else reject(this.isLost ? this.#lostError() : fileError(path, error))
       })
     })
   }
@@ -207,16 +207,10 @@ export class NativeSandbox implements Sandbox {
   }
 
   #assertAlive(): void {
-    if (this.isLost)
-      throw new SandboxError('session_lost', `The sandbox ended by itself: ${this.#lostReason}`)
+    if (this.isLost) throw this.#lostError()
   }
 
-  #failure(error: NativeError): SandboxError {
-    if (this.isLost) {
-      return new SandboxError('session_lost', `The sandbox ended by itself: ${this.#lostReason}`, {
-        cause: error,
-      })
-    }
-    return new SandboxError('sandbox_failed', 'The sandbox could not run the command', { cause: error })
+  #lostError(): SandboxError {
+    return new SandboxError('session_lost', `The sandbox ended by itself: ${this.#lostReason}`)
   }
 }

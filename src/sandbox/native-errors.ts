@@ -1,4 +1,4 @@
-/** What the kernel's refusal of a file operation means to a caller. */
+/** What the engine's and the kernel's refusals mean to a caller. */
 import { type ErrorCode, SandboxError } from '../../proto/errors.ts'
 import type { NativeError } from './binding.ts'
 
@@ -29,9 +29,25 @@ const REFUSALS: Record<string, Refusal> = {
   EMLINK: ['file_refused', 'too many links'],
 }
 
-/** `thrown` as the SandboxError that a caller is told; what is no refusal of the kernel becomes `internal`. */
+/** The engine's own: nothing is wrong with what was asked for. */
+const ENGINE_REFUSALS: Record<string, Refusal> = {
+  ESRCH: ['session_lost', 'The sandbox has ended'],
+  EPIPE: ['session_lost', 'The sandbox has ended'],
+  EAGAIN: ['too_many_runs', 'Too much is under way in this sandbox'],
+  ESHUTDOWN: ['stopping', 'The service is stopping'],
+}
+
+export function engineError(thrown: NativeError): SandboxError {
+  const [code, detail]: Refusal = ENGINE_REFUSALS[thrown.code] ?? [
+    'sandbox_failed',
+    'The sandbox could not do it',
+  ]
+  return new SandboxError(code, detail, { cause: thrown })
+}
+
+/** What a caller is told who asked for a file operation on `path`. */
 export function fileError(path: string, thrown: NativeError): SandboxError {
   const refusal = REFUSALS[thrown.code]
-  if (refusal === undefined) return SandboxError.from(thrown)
+  if (refusal === undefined) return engineError(thrown)
   return new SandboxError(refusal[0], `${path}: ${refusal[1]}`, { field: 'path', cause: thrown })
 }
