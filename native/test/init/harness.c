@@ -130,6 +130,34 @@ uint32_t make_kit(struct sandbox *sandbox, const struct kit_options *options) {
   return number;
 }
 
+static const char *unified_path(const char *file) {
+  static char path[2][256];
+  static int next;
+  next = !next;
+  snprintf(path[next], sizeof path[next], "/sys/fs/cgroup/unified/osb-test-init-%d%s", (int)getpid(), file);
+  return path[next];
+}
+
+uint32_t make_kit_v2(struct sandbox *sandbox) {
+  static uint32_t serial = 500000;
+  if (mkdir(unified_path(""), 0755) < 0) return 0;
+  int fds[] = {
+      open(unified_path("/cgroup.procs"), O_WRONLY | O_CLOEXEC),
+      open(unified_path("/cpu.stat"), O_RDONLY | O_CLOEXEC),
+      open(unified_path("/cgroup.procs"), O_RDONLY | O_CLOEXEC),
+      open(unified_path("/cgroup.kill"), O_WRONLY | O_CLOEXEC),
+  };
+  struct osb_kit kit = {.kit = ++serial, .kind = OSB_CGROUP_V2,
+                        .present = 1 << OSB_KIT_ENTER_0 | 1 << OSB_KIT_CPU | 1 << OSB_KIT_PROCS | 1 << OSB_KIT_KILL};
+  for (int i = 0; i < 4; i++)
+    if (fds[i] < 0) give_up("open file %d of a v2 kit", i);
+  send_message(sandbox, OSB_KIT, 0, &kit, sizeof kit, NULL, 0, fds, 4);
+  for (int i = 0; i < 4; i++) close(fds[i]);
+  return kit.kit;
+}
+
+bool remove_kit_v2(void) { return rmdir(unified_path("")) == 0; }
+
 bool remove_kit(uint32_t kit) {
   bool removed = true;
   for (int i = 0; i < CONTROLLERS; i++) removed = rmdir(group_path(i, kit, NULL)) == 0 && removed;
@@ -165,6 +193,7 @@ void spawn_only(struct sandbox *sandbox, const struct sandbox_options *options) 
   if (image < 0) give_up("%s: %s", error.text, strerror(error.code));
   struct osb_spawn_config config = {.image = image,
                                     .first_id = FIRST_ID + OSB_ID_RANGE * (serial++ % 1000),
+                                    .host_network = options && options->host_network,
                                     .place = place,
                                     .context = (void *)options};
   *sandbox = (struct sandbox){.next_id = 1, .first_id = config.first_id};
@@ -186,6 +215,7 @@ void send_setup(struct sandbox *sandbox, const struct sandbox_options *options) 
   struct osb_setup setup = {.disk_bytes = 64 << 20, .disk_inodes = 20000, .shm_bytes = 16 << 20, .nlinks = 5,
                             .nfiles = 2, .flags = OSB_SETUP_LOOPBACK};
   if (options && options->disk_bytes) setup.disk_bytes = options->disk_bytes;
+  if (options && options->host_network) setup.flags = 0;
   char text[8192];
   size_t at = add(text, 0, "test-host");
   for (int i = 0; binds[i]; i++, setup.nbinds++) at = add(text, add(text, at, binds[i]), binds[i]);

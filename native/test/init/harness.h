@@ -34,7 +34,8 @@ struct sandbox {
 };
 struct sandbox_options {
   uint64_t disk_bytes, session_memory_bytes; /* 0: 64 MiB, no limit */
-  const char *bad_bind;                      /* a further bind, to fail or to shadow */
+  const char *bad_bind;                      /* a further bind, to fail */
+  bool host_network;
 };
 void start_sandbox(struct sandbox *sandbox, const struct sandbox_options *options);
 /* As start_sandbox, but gives what init answered: READY or SETUP_FAILED with `failed`. */
@@ -90,9 +91,11 @@ struct kit_options {
 bool have_cgroups(void);
 /* Makes a cgroup, hands it to init and returns its number. */
 uint32_t make_kit(struct sandbox *sandbox, const struct kit_options *options);
+/* The same on the unified hierarchy, which has no controller here but can count CPU time and kill; 0 = not mounted. */
+uint32_t make_kit_v2(struct sandbox *sandbox);
+bool remove_kit_v2(void);
 /* rmdir; false if somebody is still in there. */
 bool remove_kit(uint32_t kit);
-/* Memory cgroup of a whole session; kits are made below it. */
 void remove_cgroups(void);
 
 #endif

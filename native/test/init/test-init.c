@@ -67,6 +67,19 @@ static void inside_has_only_loopback(void) {
          "True\n");
 }
 
+static void host_network_is_shared_on_request(void) {
+  struct sandbox sandbox;
+  char here[64] = "";
+  ssize_t n = readlink("/proc/self/ns/net", here, sizeof here - 2);
+  if (n < 0) give_up("read our network namespace");
+  here[n] = '\n';
+  start_sandbox(&sandbox, &(struct sandbox_options){.host_network = true});
+  PRINTS(&sandbox, "readlink /proc/self/ns/net", here);
+  PRINTS(&sandbox, "python3 -c \"import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)\" 2>&1 | "
+                   "tail -1", "PermissionError: [Errno 1] Operation not permitted\n");
+  CHECK_INT(end_sandbox(&sandbox), OSB_INIT_EOF);
+}
+
 static void binds_are_read_only(void) {
   PRINTS(&shared, "touch /usr/x 2>&1; echo x 2>&1 >/etc/ld.so.cache; touch /usr/lib/x 2>&1; true",
          "touch: cannot touch '/usr/x': Read-only file system\n"
@@ -314,6 +327,23 @@ static void descendants_end_with_the_command(void) {
     PRINTS(&shared, "pgrep -c sleep || true", "0\n");
     if (kit) CHECK(remove_kit(kit));
   }
+}
+
+static void unified_cgroups_count_and_kill(void) {
+  uint32_t kit = make_kit_v2(&shared);
+  if (!kit) {
+    printf("  skipped, no unified hierarchy\n");
+    return;
+  }
+  struct result *r = SH(&shared, WITH(.kit = kit), "setsid sh -c 'setsid sleep 100 & sleep 100 &'; sleep 0.1; echo done");
+  CHECK_TEXT(r->out, "done\n");
+  EXITED_WITH(r, 0);
+  CHECK(remove_kit_v2());
+  kit = make_kit_v2(&shared);
+  r = SH(&shared, WITH(.kit = kit, .cpu_ms = 200), "(while :; do :; done) & while :; do :; done");
+  CHECK_INT(r->exited.cause, OSB_CAUSE_CPU_LIMIT);
+  CHECK_RANGE(r->exited.cpu_us, 200000, 500000);
+  CHECK(remove_kit_v2());
 }
 
 static void fork_bomb_ends(void) {
@@ -718,6 +748,7 @@ static const struct {
 } tests[] = {
     TEST(inside_is_as_set_up),
     TEST(inside_has_only_loopback),
+    TEST(host_network_is_shared_on_request),
     TEST(binds_are_read_only),
     TEST(devices_work),
     TEST(init_is_out_of_reach),
@@ -736,6 +767,7 @@ static const struct {
     CGROUP_TEST(tiny_memory_limit_spares_init),
     CGROUP_TEST(session_memory_spares_init),
     CGROUP_TEST(descendants_end_with_the_command),
+    TEST(unified_cgroups_count_and_kill),
     CGROUP_TEST(fork_bomb_ends),
     TEST(fork_bomb_without_a_cgroup_ends),
     CGROUP_TEST(kill_ends_one_job_only),
