@@ -5,15 +5,17 @@ import { isReplySubject, isSubjectToken, parseCancel, parseSubject, subjects } f
 
 /** Spelled so that this file does not contain it. */
 const ROOT = ['osb', 'v1'].join('.')
+const COMMENT = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm
 const PROJECT = join(import.meta.dirname, '../../..')
 
-test('only proto/subjects.ts contains a subject', async (t) => {
+test('no code but proto/subjects.ts contains a subject', async (t) => {
   const found: string[] = []
   for (const folder of ['proto', 'actors', 'src']) {
     for (const entry of await readdir(join(PROJECT, folder), { recursive: true, withFileTypes: true })) {
       if (!entry.isFile() || !/\.(ts|mjs|js)$/.test(entry.name)) continue
       const path = join(entry.parentPath, entry.name)
-      if ((await readFile(path, 'utf8')).includes(ROOT)) found.push(path.slice(PROJECT.length + 1))
+      const code = (await readFile(path, 'utf8')).replace(COMMENT, '')
+      if (code.includes(ROOT)) found.push(path.slice(PROJECT.length + 1))
     }
   }
   t.deepEqual(found, ['proto/subjects.ts'])
