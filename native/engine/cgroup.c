@@ -1,0 +1,273 @@
+#define _GNU_SOURCE
+#include "cgroup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cgroup-sweep.h"
+#include "error.h"
+
+static const struct osb_limits no_limits = {0, 0};
+
+int osb_cgroup_write(int directory, const char *path, const char *file, const char *text, struct osb_error *error) {
+  char full[OSB_CGROUP_PATH];
+  if ((size_t)snprintf(full, sizeof full, "%s/%s", path, file) >= sizeof full)
+    return osb_fail(error, ENAMETOOLONG, "cgroup path %s", path);
+  int fd = openat(directory, full, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return osb_fail(error, errno, "open %s", full);
+  ssize_t n = write(fd, text, strlen(text));
+  int code = errno;
+  close(fd);
+  return n < 0 ? osb_fail(error, code, "write %s to %s", text, full) : 0;
+}
+
+/* ---- Finding our own cgroup ---- */
+
+static bool has_word(const char *list, const char *word) {
+  size_t length = strlen(word);
+  for (const char *at = list; at; at = strchr(at, ','), at = at ? at + 1 : NULL)
+    if (strncmp(at, word, length) == 0 && (at[length] == ',' || at[length] == 0)) return true;
+  return false;
+}
+
+/* Lines "4:memory:/path"; v2 is "0::/path". */
+static bool own_path(const char *controller, char *path, size_t size) {
+  FILE *file = fopen("/proc/self/cgroup", "re");
+  bool found = false;
+  char line[4096];
+  while (file && !found && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = 0;
+    char *names = strchr(line, ':');
+    char *where = names ? strchr(names + 1, ':') : NULL;
+    if (!where) continue;
+    *where++ = 0;
+    found = controller ? has_word(names + 1, controller) : names[1] == 0 && strncmp(line, "0:", 2) == 0;
+    if (found) snprintf(path, size, "%s", where);
+  }
+  if (file) fclose(file);
+  return found;
+}
+
+/* "36 35 98:0 /root /mount/point rw shared:1 - cgroup cgroup rw,memory" */
+static bool mount_of(const char *controller, char *root, char *point, size_t size) {
+  FILE *file = fopen("/proc/self/mountinfo", "re");
+  bool found = false;
+  char line[4096];
+  while (file && !found && fgets(line, sizeof line, file)) {
+    line[strcspn(line, "\n")] = 0;
+    char *tail = strstr(line, " - ");
+    char type[32], options[1024], mounted_root[1024], mounted_at[1024];
+    if (!tail || sscanf(tail, " - %31s %*s %1023s", type, options) != 2 ||
+        sscanf(line, "%*s %*s %*s %1023s %1023s", mounted_root, mounted_at) != 2)
+      continue;
+    found = controller ? strcmp(type, "cgroup") == 0 && has_word(options, controller) : strcmp(type, "cgroup2") == 0;
+    if (!found) continue;
+    snprintf(root, size, "%s", mounted_root);
+    snprintf(point, size, "%s", mounted_at);
+  }
+  if (file) fclose(file);
+  return found;
+}
+
+int osb_cgroup_own(const char *controller, char *text, size_t size, struct osb_error *error) {
+  const char *name = controller ? controller : "cgroup2";
+  char path[1024], root[1024], point[1024];
+  if (!own_path(controller, path, sizeof path) || !mount_of(controller, root, point, sizeof point))
+    return osb_fail(error, ENOENT, "no %s hierarchy is mounted", name);
+  /* A container often shows a part of the tree: what is above the mount's root is not reachable. */
+  const char *rest = path;
+  size_t length = strcmp(root, "/") == 0 ? 0 : strlen(root);
+  if (strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == 0)) rest = path + length;
+  else rest = "";
+  if (strcmp(rest, "/") == 0 || strncmp(rest, "/..", 3) == 0) rest = "";
+  if ((size_t)snprintf(text, size, "%s%s", point, rest) >= size)
+    return osb_fail(error, ENAMETOOLONG, "path of our %s cgroup", name);
+  if (access(text, F_OK) < 0 && (size_t)snprintf(text, size, "%s", point) >= size) return -1;
+  return 0;
+}
+
+/* ---- Choosing ---- */
+
+static bool v2_has_memory(void) {
+  struct osb_error error;
+  char path[512], file[600], text[512] = "";
+  if (osb_cgroup_own(NULL, path, sizeof path, &error) < 0) return false;
+  snprintf(file, sizeof file, "%s/cgroup.controllers", path);
+  FILE *controllers = fopen(file, "re");
+  bool found = controllers && fgets(text, sizeof text, controllers) && strstr(text, "memory") && strstr(text, "pids");
+  if (controllers) fclose(controllers);
+  return found;
+}
+
+const struct osb_cgroup_driver *osb_cgroup_detect(char *why_none, size_t size) {
+  struct osb_error error;
+  char path[512];
+  const struct osb_cgroup_driver *driver = NULL;
+  if (v2_has_memory()) driver = &osb_cgroup_v2;
+  else if (osb_cgroup_own("memory", path, sizeof path, &error) == 0) driver = &osb_cgroup_v1;
+  if (!driver) {
+    snprintf(why_none, size, "no cgroup hierarchy with memory and pids is mounted here");
+    return NULL;
+  }
+  if (osb_cgroup_own(driver == &osb_cgroup_v1 ? "memory" : NULL, path, sizeof path, &error) < 0 ||
+      access(path, W_OK) < 0) {
+    snprintf(why_none, size, "%s is not writable", path);
+    return NULL;
+  }
+  return driver;
+}
+
+static const struct osb_cgroup_driver *choose(enum osb_cgroup_choice choice) {
+  char why[OSB_ERROR_TEXT];
+  switch (choice) {
+    case OSB_CGROUP_USE_NONE: return NULL;
+    case OSB_CGROUP_USE_V1: return &osb_cgroup_v1;
+    case OSB_CGROUP_USE_V2: return &osb_cgroup_v2;
+    default: return osb_cgroup_detect(why, sizeof why);
+  }
+}
+
+/* ---- The engine's tree ---- */
+
+static void close_trees(struct osb_cgroups *cgroups) {
+  for (size_t i = 0; i < cgroups->ntrees; i++) {
+    if (cgroups->trees[i].directory >= 0) close(cgroups->trees[i].directory);
+    close(cgroups->trees[i].parent);
+  }
+  cgroups->ntrees = 0;
+  cgroups->driver = NULL;
+}
+
+/* The lock on the directory says that an engine lives; it goes with the process. */
+static int open_tree(struct osb_cgroups *cgroups, struct osb_tree *tree, struct osb_error *error) {
+  if (mkdirat(tree->parent, cgroups->name, 0755) < 0 && errno != EEXIST)
+    return osb_fail(error, errno, "mkdir cgroup %s", cgroups->name);
+  tree->directory = openat(tree->parent, cgroups->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (tree->directory < 0) return osb_fail(error, errno, "open cgroup %s", cgroups->name);
+  if (flock(tree->directory, LOCK_EX | LOCK_NB) < 0)
+    return osb_fail(error, errno == EWOULDBLOCK ? EBUSY : errno, "cgroup %s belongs to a running engine", cgroups->name);
+  if (osb_cgroup_sweep(tree->directory, error) < 0) return -1;
+  return cgroups->driver->prepare(tree, ".", error);
+}
+
+int osb_cgroups_open(struct osb_cgroups *cgroups, const char *name, enum osb_cgroup_choice choice,
+                     struct osb_error *error) {
+  *cgroups = (struct osb_cgroups){.driver = choose(choice)};
+  if ((size_t)snprintf(cgroups->name, sizeof cgroups->name, "opensandbox-%s", name) >= sizeof cgroups->name ||
+      !*name || strpbrk(name, "/ \n"))
+    return osb_fail(error, EINVAL, "engine name must be one token of at most 80 bytes");
+  if (!cgroups->driver) return 0;
+  int result = cgroups->driver->open_parents(cgroups, error);
+  for (size_t i = 0; result == 0 && i < cgroups->ntrees; i++) result = open_tree(cgroups, &cgroups->trees[i], error);
+  if (result < 0) close_trees(cgroups);
+  return result;
+}
+
+int osb_cgroups_close(struct osb_cgroups *cgroups, struct osb_error *error) {
+  int result = 0;
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    if (unlinkat(cgroups->trees[i].parent, cgroups->name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+      result = osb_fail(error, errno, "rmdir cgroup %s", cgroups->name);
+  close_trees(cgroups);
+  return result;
+}
+
+/* ---- Directories below it ---- */
+
+int osb_cgroup_make(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *limits,
+                    struct osb_error *error) {
+  for (size_t i = 0; i < cgroups->ntrees; i++) {
+    const struct osb_tree *tree = &cgroups->trees[i];
+    int result = mkdirat(tree->directory, path, 0755);
+    if (result < 0) osb_fail(error, errno, "mkdir cgroup %s/%s", cgroups->name, path);
+    if (result == 0) result = cgroups->driver->prepare(tree, path, error);
+    if (result == 0) result = cgroups->driver->set_limits(tree, path, &no_limits, limits, error);
+    if (result == 0) continue;
+    struct osb_error ignored; /* the first error is the one to tell */
+    osb_cgroup_remove(cgroups, path, &ignored);
+    return -1;
+  }
+  return 0;
+}
+
+int osb_cgroup_remove(const struct osb_cgroups *cgroups, const char *path, struct osb_error *error) {
+  int result = 0;
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    if (unlinkat(cgroups->trees[i].directory, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
+      result = osb_fail(error, errno, "rmdir cgroup %s/%s", cgroups->name, path);
+  return result;
+}
+
+int osb_cgroup_set_limits(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *before,
+                          const struct osb_limits *limits, struct osb_error *error) {
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    if (cgroups->driver->set_limits(&cgroups->trees[i], path, before, limits, error) < 0) return -1;
+  return 0;
+}
+
+int osb_cgroup_place(const struct osb_cgroups *cgroups, const char *path, pid_t pid, struct osb_error *error) {
+  char text[16];
+  snprintf(text, sizeof text, "%d", pid);
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    if (osb_cgroup_write(cgroups->trees[i].directory, path, "cgroup.procs", text, error) < 0) return -1;
+  return 0;
+}
+
+static const struct osb_tree *tree_with(const struct osb_cgroups *cgroups, uint32_t controller) {
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    if (cgroups->trees[i].controllers & controller) return &cgroups->trees[i];
+  return NULL;
+}
+
+int osb_cgroup_open_kit(const struct osb_cgroups *cgroups, const char *path, int fds[OSB_KIT_FDS],
+                        uint32_t *present, struct osb_error *error) {
+  const struct osb_cgroup_driver *driver = cgroups->driver;
+  int count = 0;
+  char full[OSB_CGROUP_PATH];
+  *present = 0;
+  for (size_t i = 0; i < cgroups->ntrees + driver->nkit_files; i++) {
+    bool enter = i < cgroups->ntrees;
+    const struct osb_kit_file *file = enter ? NULL : &driver->kit_files[i - cgroups->ntrees];
+    const struct osb_tree *tree = enter ? &cgroups->trees[i] : tree_with(cgroups, file->controller);
+    if (!tree) continue;
+    snprintf(full, sizeof full, "%s/%s", path, enter ? driver->enter : file->name);
+    int fd = openat(tree->directory, full, (enter ? O_WRONLY : file->flags) | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && !enter) continue; /* an older kernel; init does without */
+    if (fd < 0) {
+      int code = errno;
+      while (count > 0) close(fds[--count]);
+      return osb_fail(error, code, "open cgroup %s/%s", cgroups->name, full);
+    }
+    fds[count++] = fd;
+    *present |= 1u << (enter ? OSB_KIT_ENTER_0 + i : (size_t)file->fd);
+  }
+  return count;
+}
+
+static uint64_t read_number(const struct osb_tree *tree, const char *path, const char *file) {
+  char full[OSB_CGROUP_PATH], text[64];
+  snprintf(full, sizeof full, "%s/%s", path, file);
+  int fd = tree ? openat(tree->directory, full, O_RDONLY | O_CLOEXEC) : -1;
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  /* v2 cpu.stat starts with "usage_usec 123". */
+  const char *digits = strpbrk(text, "0123456789");
+  return digits ? strtoull(digits, NULL, 10) : 0;
+}
+
+void osb_cgroup_usage(const struct osb_cgroups *cgroups, const char *path, uint64_t *cpu_us,
+                      uint64_t *memory_peak_bytes) {
+  *cpu_us = *memory_peak_bytes = 0;
+  if (!cgroups->driver) return;
+  uint64_t cpu = read_number(tree_with(cgroups, OSB_CPU), path, cgroups->driver->cpu);
+  *cpu_us = cgroups->driver->kind == OSB_CGROUP_V1 ? cpu / 1000 : cpu;
+  *memory_peak_bytes = read_number(tree_with(cgroups, OSB_MEMORY), path, cgroups->driver->memory_peak);
+}
