@@ -1,5 +1,5 @@
-/* Init's program, embedded at build time (OSB_INIT_PATH) and executed from a sealed memfd: no path that could be
- * replaced, and no writable view of it from inside (CVE-2019-5736). */
+/* Init's program, embedded at build time (OSB_INIT_PATH) and executed from a sealed memfd: no path that could
+ * be replaced, and no writable view of it from inside (CVE-2019-5736). */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,8 @@ __asm__(
     ".global osb_init_image_end\n"
     ".balign 16\n"
     "osb_init_image_start:\n"
-    ".incbin \"" OSB_INIT_PATH "\"\n"
+    ".incbin \"" OSB_INIT_PATH
+    "\"\n"
     "osb_init_image_end:\n"
     ".popsection\n");
 extern const char osb_init_image_start[], osb_init_image_end[];
@@ -56,7 +57,8 @@ static int make_image(struct osb_error *error) {
   if (fd < 0 && errno == EINVAL) fd = memfd_create("opensandbox-init", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) goto failed;
   step = "write";
-  if (write_all(fd, osb_init_image_start, (size_t)(osb_init_image_end - osb_init_image_start)) < 0) goto failed;
+  if (write_all(fd, osb_init_image_start, (size_t)(osb_init_image_end - osb_init_image_start)) < 0)
+    goto failed;
   step = "chmod";
   if (fchmod(fd, 0755) < 0) goto failed;
   step = "seal";

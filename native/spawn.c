@@ -1,17 +1,19 @@
 /*
- * Theory of operation. Forking a Node process copies page tables for milliseconds, and vfork stops the calling thread
- * until the exec. So the child is cloned with CLONE_VM alone: it runs in the parent's memory, on a stack of its own,
- * *while* the parent writes its id maps and places it in cgroups. It shares everything with running threads, thread
- * pointer included, so until its execveat it may touch nothing of libc: no errno, no locks, only raw system calls.
+ * Theory of operation. Forking a Node process copies page tables for milliseconds, and vfork stops the
+ * calling thread until the exec. So the child is cloned with CLONE_VM alone: it runs in the parent's memory,
+ * on a stack of its own, *while* the parent writes its id maps and places it in cgroups. It shares everything
+ * with running threads, thread pointer included, so until its execveat it may touch nothing of libc: no
+ * errno, no locks, only raw system calls.
  *
- *   parent                                        child (uid still outside, all capabilities in the new namespaces)
- *   clone3 ─────────────────────────────────────▶ numbers its descriptors 3..6, closes all others
+ *   parent                                        child (uid still outside, all capabilities in the new
+ * namespaces) clone3 ─────────────────────────────────────▶ numbers its descriptors 3..6, closes all others
  *   uid_map, gid_map, cgroups                     reads `go` (end of file: parent gave up or died)
  *   writes a byte to `go` ──────────────────────▶ setsid, becomes 0 of the id map
- *   reads `status` until end of file ◀──────────  execveat(image): CLOEXEC closes `status`; or failed: says where, exits
+ *   reads `status` until end of file ◀──────────  execveat(image): CLOEXEC closes `status`; or failed: says
+ * where, exits
  *
- * End of file on `status` also says that the child has left the shared memory (the kernel closes CLOEXEC descriptors
- * after it has switched to the new memory), which is when stack and handoff may go.
+ * End of file on `status` also says that the child has left the shared memory (the kernel closes CLOEXEC
+ * descriptors after it has switched to the new memory), which is when stack and handoff may go.
  */
 #define _GNU_SOURCE
 #include "spawn.h"
@@ -121,11 +123,11 @@ static long clone_onto(struct clone_args *args, size_t bytes, void (*run)(void *
 #error "osb_spawn knows x86-64 and aarch64"
 #endif
 
-#define RAW(name, a, b, c, d, e) \
-  raw6(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
+#define RAW(name, a, b, c, d, e) raw6(SYS_##name, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e))
 
 /* Sanitizers and stack protectors look up per-thread state that belongs to the parent's thread here. */
-#define CHILD_CODE __attribute__((noinline, no_sanitize("address", "undefined"), optimize("no-stack-protector")))
+#define CHILD_CODE \
+  __attribute__((noinline, no_sanitize("address", "undefined"), optimize("no-stack-protector")))
 #ifdef __clang__
 #undef CHILD_CODE
 #define CHILD_CODE __attribute__((noinline, no_sanitize("address", "undefined")))
@@ -178,7 +180,8 @@ CHILD_CODE static void run_child(void *argument) {
 
 /* ---- The parent. ---- */
 
-__attribute__((format(printf, 3, 4))) static int fail(struct osb_error *error, int code, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static int fail(struct osb_error *error, int code, const char *format,
+                                                      ...) {
   va_list args;
   va_start(args, format);
   error->code = code;
@@ -212,11 +215,11 @@ static int map_ids(pid_t pid, uint32_t first_id, struct osb_error *error) {
   return 0;
 }
 
-/* A session that outgrows its memory must lose a command, not its init. The score is set by the old interface (-17 =
- * never) because the new one would also lower the floor down to which commands, which inherit it, may go by
- * themselves; the first write sets that floor to 0 wherever the caller's own score is. Only after the exec: until then
- * the kernel would give the same score to everybody who shares the memory, the caller above all.
- * Best effort: without CAP_SYS_RESOURCE it is only that commands rank before init (exec.c). */
+/* A session that outgrows its memory must lose a command, not its init. The score is set by the old interface
+ * (-17 = never) because the new one would also lower the floor down to which commands, which inherit it, may
+ * go by themselves; the first write sets that floor to 0 wherever the caller's own score is. Only after the
+ * exec: until then the kernel would give the same score to everybody who shares the memory, the caller above
+ * all. Best effort: without CAP_SYS_RESOURCE it is only that commands rank before init (exec.c). */
 static void spare_from_oom(pid_t pid) {
   if (write_proc(pid, "oom_score_adj", "0") == 0) (void)write_proc(pid, "oom_adj", "-17");
 }
@@ -230,7 +233,8 @@ struct spawn {
 
 static int prepare(struct spawn *spawn, struct osb_spawned *spawned, struct osb_error *error) {
   int pair[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) return fail(error, errno, "socketpair");
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+    return fail(error, errno, "socketpair");
   spawned->socket = pair[0];
   spawn->child_socket = pair[1];
   if (pipe2(pair, O_CLOEXEC) < 0) return fail(error, errno, "pipe");
@@ -242,22 +246,26 @@ static int prepare(struct spawn *spawn, struct osb_spawned *spawned, struct osb_
   spawn->stack = mmap(NULL, GUARD_BYTES + CHILD_STACK_BYTES, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
   if (spawn->stack == MAP_FAILED) return fail(error, errno, "map the child's stack");
-  if (mprotect(spawn->stack, GUARD_BYTES, PROT_NONE) < 0) return fail(error, errno, "guard the child's stack");
+  if (mprotect(spawn->stack, GUARD_BYTES, PROT_NONE) < 0)
+    return fail(error, errno, "guard the child's stack");
   return 0;
 }
 
-static int clone_child(const struct osb_spawn_config *config, struct spawn *spawn, struct osb_spawned *spawned,
-                       struct osb_error *error) {
+static int clone_child(const struct osb_spawn_config *config, struct spawn *spawn,
+                       struct osb_spawned *spawned, struct osb_error *error) {
   struct clone_args args = {
-      .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC |
-               (config->host_network ? 0u : (uint64_t)CLONE_NEWNET),
+      .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWUTS |
+               CLONE_NEWIPC | (config->host_network ? 0u : (uint64_t)CLONE_NEWNET),
       .pidfd = (uint64_t)(uintptr_t)&spawned->pidfd,
       .stack = (uint64_t)(uintptr_t)(spawn->stack + GUARD_BYTES),
       .stack_size = CHILD_STACK_BYTES,
   };
-  spawn->handoff = (struct handoff){
-      .socket = spawn->child_socket, .go = spawn->go_read, .status = spawn->status_write, .image = config->image};
-  /* A handler of the process that ran in the child would run on shared memory with the wrong thread pointer. */
+  spawn->handoff = (struct handoff){.socket = spawn->child_socket,
+                                    .go = spawn->go_read,
+                                    .status = spawn->status_write,
+                                    .image = config->image};
+  /* A handler of the process that ran in the child would run on shared memory with the wrong thread pointer.
+   */
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before);

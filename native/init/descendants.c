@@ -1,5 +1,6 @@
-/* Ending a command where no cgroup holds its processes: best effort. A process that has left the command's session by
- * setsid *and* lost its parent can no longer be told from another command's; alone, everything is the command's. */
+/* Ending a command where no cgroup holds its processes: best effort. A process that has left the command's
+ * session by setsid *and* lost its parent can no longer be told from another command's; alone, everything is
+ * the command's. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -44,7 +45,8 @@ static size_t list_processes(struct process *processes) {
   DIR *proc = opendir("/proc");
   if (!proc) return 0;
   for (struct dirent *entry; count < MAX_PROCESSES && (entry = readdir(proc));)
-    if (isdigit((unsigned char)entry->d_name[0]) && read_process(dirfd(proc), entry->d_name, &processes[count]))
+    if (isdigit((unsigned char)entry->d_name[0]) &&
+        read_process(dirfd(proc), entry->d_name, &processes[count]))
       count += processes[count].pid != 1;
   closedir(proc);
   return count;

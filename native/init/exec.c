@@ -58,7 +58,8 @@ static int read_strings(struct reader *strings, const struct osb_exec *exec, str
   return 0;
 }
 
-int parse_command(struct packet *packet, const struct osb_exec *exec, struct reader strings, struct command *command) {
+int parse_command(struct packet *packet, const struct osb_exec *exec, struct reader strings,
+                  struct command *command) {
   *command = (struct command){.exec = exec};
   for (uint32_t i = 0; i < 3; i++) command->stdio[i] = packet->fds[i];
   if (exec->flags & OSB_EXEC_MEMFD) {
@@ -104,7 +105,8 @@ static int set_limits(const struct osb_exec *exec) {
   return lower_limit(RLIMIT_CPU, seconds + CPU_SOFT_SECONDS, seconds + CPU_HARD_SECONDS);
 }
 
-/* The first to go when memory ends: before init, whose death would be the session's, and before the host's processes. */
+/* The first to go when memory ends: before init, whose death would be the session's, and before the host's
+ * processes. */
 static int volunteer_for_oom(void) {
   int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   return fd >= 0 && write(fd, "1000", 4) == 4 ? 0 : -1;

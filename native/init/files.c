@@ -1,15 +1,16 @@
 /*
- * Files that the engine writes and opens inside, against commands that may change every path at any moment. Paths are
- * resolved by the kernel below "/" without magic links (/proc/self/fd/...), only regular files are touched, nothing is
- * opened in a way that could block, and /proc is no place for either.
+ * Files that the engine writes and opens inside, against commands that may change every path at any moment.
+ * Paths are resolved by the kernel below "/" without magic links (/proc/self/fd/...), only regular files are
+ * touched, nothing is opened in a way that could block, and /proc is no place for either.
  *
- * A write is atomic: the content goes into a sibling with a name of its own, which is then renamed over the target. So
- * a full disk leaves the old file as it was, and a reader never sees half a file. An existing file keeps its mode and
- * owner (it may be a script that was made executable); its other hard links keep the old content. A target that is a
- * symbolic link is followed here, one link at a time, so that the sibling is beside the file itself.
+ * A write is atomic: the content goes into a sibling with a name of its own, which is then renamed over the
+ * target. So a full disk leaves the old file as it was, and a reader never sees half a file. An existing file
+ * keeps its mode and owner (it may be a script that was made executable); its other hard links keep the old
+ * content. A target that is a symbolic link is followed here, one link at a time, so that the sibling is
+ * beside the file itself.
  *
- * Content that comes in a memfd is copied by a child, so that commands' limits are kept meanwhile, and so that it is
- * the child that the OOM killer finds if the session's memory ends in the middle.
+ * Content that comes in a memfd is copied by a child, so that commands' limits are kept meanwhile, and so
+ * that it is the child that the OOM killer finds if the session's memory ends in the middle.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -92,12 +93,14 @@ static int make_parents(const char *path) {
     if (path[i] != '/') continue;
     memcpy(prefix, path, i);
     prefix[i] = 0;
-    if (i > start && mkdirat(above, prefix + start, NEW_DIRECTORY_MODE) < 0 && errno != EEXIST && errno != EROFS)
-      error = errno;
+    int failed = 0;
+    if (i > start && mkdirat(above, prefix + start, NEW_DIRECTORY_MODE) < 0 && errno != EEXIST)
+      failed = errno;
     start = i + 1;
     close(above);
     above = open_inside(prefix, O_PATH | O_DIRECTORY);
-    if (above < 0 && error == 0) error = errno;
+    /* The failure to make it says why it is missing; a directory that exists needs no making. */
+    if (above < 0) error = failed ? failed : errno;
   }
   if (above >= 0) close(above);
   return error;
@@ -117,8 +120,10 @@ static int find_place(const char *path, uint32_t flags, struct place *place, str
     }
     if (error != 0) return error;
     *status = (struct stat){0};
-    if (fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW) < 0) return errno == ENOENT ? 0 : errno;
-    if (!S_ISLNK(status->st_mode)) return S_ISDIR(status->st_mode) ? EISDIR : S_ISREG(status->st_mode) ? 0 : EINVAL;
+    if (fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW) < 0)
+      return errno == ENOENT ? 0 : errno;
+    if (!S_ISLNK(status->st_mode))
+      return S_ISDIR(status->st_mode) ? EISDIR : S_ISREG(status->st_mode) ? 0 : EINVAL;
     error = follow_link(place);
     if (error != 0) return error;
   }
@@ -139,7 +144,8 @@ static int write_content(int fd, const struct content *content) {
     uint64_t left = content->count - done;
     size_t part = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
     off_t offset = (off_t)done;
-    ssize_t n = content->bytes ? write(fd, content->bytes + done, part) : sendfile(fd, content->memfd, &offset, part);
+    ssize_t n =
+        content->bytes ? write(fd, content->bytes + done, part) : sendfile(fd, content->memfd, &offset, part);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno;
     if (n == 0) return EIO; /* the memfd is shorter than it was said to be */
@@ -192,7 +198,8 @@ static bool in_proc(int fd) {
 }
 
 /* From the path to the open sibling. */
-static int prepare_replacement(const char *path, const struct osb_file_write *request, struct replacement *r) {
+static int prepare_replacement(const char *path, const struct osb_file_write *request,
+                               struct replacement *r) {
   struct place place;
   int error = find_place(path, request->flags, &place, &r->old);
   if (error == 0 && in_proc(place.directory)) error = EACCES;
@@ -291,7 +298,8 @@ void write_file(struct packet *packet) {
   bool memfd = request->flags & OSB_FILE_MEMFD;
   struct content content = {.count = request->content_bytes, .memfd = memfd ? packet->fds[0] : -1};
   if (!memfd) content.bytes = rest.at;
-  if (packet->nfds != (memfd ? 1u : 0u) || (size_t)(rest.end - rest.at) != (memfd ? 0 : request->content_bytes))
+  if (packet->nfds != (memfd ? 1u : 0u) ||
+      (size_t)(rest.end - rest.at) != (memfd ? 0 : request->content_bytes))
     end_init(OSB_INIT_PACKET);
   struct replacement r = {.id = packet->header.id};
   int error = prepare_replacement(path, request, &r);

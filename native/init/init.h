@@ -30,7 +30,8 @@ bool receive_packet(struct packet *packet);
 /* Takes descriptor `index` out of the packet. */
 int take_fd(struct packet *packet, uint32_t index);
 void close_packet(struct packet *packet);
-/* Sends or queues; `fd` (or -1) is closed once sent. Ends init if the queue is full, which its bound rules out. */
+/* Sends or queues; `fd` (or -1) is closed once sent. Ends init if the queue is full, which its bound rules
+ * out. */
 void send_packet(uint32_t type, uint64_t id, const void *body, size_t bytes, int fd);
 bool answers_queued(void);
 void send_queued(void);
@@ -59,7 +60,7 @@ int drop_privileges(void);
 /* ---- kit.c: cgroup files that came from the engine ---- */
 struct kit {
   uint32_t id;
-  uint32_t kind; /* enum osb_cgroup_kind */
+  uint32_t kind;        /* enum osb_cgroup_kind */
   int fds[OSB_KIT_FDS]; /* -1: not there */
 };
 #define NO_KIT ((struct kit){.fds = {-1, -1, -1, -1, -1, -1, -1, -1, -1}})
@@ -92,7 +93,8 @@ struct command {
   const char *strings; /* mapping of a memfd, or NULL */
 };
 /* 0, or an errno of stage REQUEST. What it allocates is freed by free_command. */
-int parse_command(struct packet *packet, const struct osb_exec *exec, struct reader strings, struct command *command);
+int parse_command(struct packet *packet, const struct osb_exec *exec, struct reader strings,
+                  struct command *command);
 void free_command(struct command *command);
 /* Where a child failed; in memory that init shares with its children. */
 struct exec_failure {
@@ -103,8 +105,8 @@ __attribute__((noreturn)) void run_command(const struct command *command, const 
                                            struct exec_failure *failure);
 
 /* ---- descendants.c: without a cgroup ---- */
-/* SIGKILLs the processes that can be told to descend from `main_pid`; returns how many were found alive. `alone`: no
- * other job is under way, so that every process is of this one. */
+/* SIGKILLs the processes that can be told to descend from `main_pid`; returns how many were found alive.
+ * `alone`: no other job is under way, so that every process is of this one. */
 int kill_descendants(pid_t main_pid, bool alone);
 
 /* ---- files.c ---- */

@@ -1,7 +1,7 @@
 /*
- * Jobs: the commands under way. A job is RUNNING until its main process is reaped or a limit or KILL ends it, then
- * KILLING until no process of it is left (or the grace is over), then it is answered with EXITED and gone. Jobs know
- * nothing of each other.
+ * Jobs: the commands under way. A job is RUNNING until its main process is reaped or a limit or KILL ends it,
+ * then KILLING until no process of it is left (or the grace is over), then it is answered with EXITED and
+ * gone. Jobs know nothing of each other.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,11 +16,12 @@
 
 #include "init.h"
 
-/* CPU time and OOM kills are looked at when the CPU limit could be reached at the earliest, but not more often than
- * is worth a wake-up, and often enough to notice an OOM kill of a child soon. */
+/* CPU time and OOM kills are looked at when the CPU limit could be reached at the earliest, but not more
+ * often than is worth a wake-up, and often enough to notice an OOM kill of a child soon. */
 #define LOOK_MIN_NS (1 * NS_PER_MS)
 #define LOOK_MAX_NS (100 * NS_PER_MS)
-/* While the killed are dying: SIGCHLD tells of our own children, the clock of those that somebody else reaps. */
+/* While the killed are dying: SIGCHLD tells of our own children, the clock of those that somebody else reaps.
+ */
 #define SWEEP_MIN_NS (1 * NS_PER_MS)
 #define SWEEP_MAX_NS (50 * NS_PER_MS)
 
@@ -49,7 +50,8 @@ static int64_t cpu_count = 1;
 int init_jobs(void) {
   cpu_set_t cpus;
   if (sched_getaffinity(0, sizeof cpus, &cpus) == 0) cpu_count = CPU_COUNT(&cpus);
-  failures = mmap(NULL, sizeof *failures * OSB_MAX_JOBS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  failures =
+      mmap(NULL, sizeof *failures * OSB_MAX_JOBS, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   return failures == MAP_FAILED ? -1 : 0;
 }
 
@@ -89,7 +91,8 @@ static uint64_t cpu_ns_of(const struct job *job) {
   return (microseconds(&job->usage.ru_utime) + microseconds(&job->usage.ru_stime)) * 1000;
 }
 
-/* Exactly one cause: what ended it from here first, then what the kernel ended it for, then what it did itself. */
+/* Exactly one cause: what ended it from here first, then what the kernel ended it for, then what it did
+ * itself. */
 static uint32_t cause_of(const struct job *job, uint64_t cpu_ns) {
   if (job->cause) return job->cause;
   if (kit_oom_kills(&job->kit) > 0) return OSB_CAUSE_MEMORY_LIMIT;
@@ -240,7 +243,7 @@ int64_t next_tick(void) {
   for (uint32_t i = 0; i < high_water; i++) {
     const struct job *job = &jobs[i];
     if (job->state == FREE) continue;
-    int64_t at = job->state == KILLING                    ? job->next_sweep
+    int64_t at = job->state == KILLING                 ? job->next_sweep
                  : job->wall_deadline < job->next_look ? job->wall_deadline
                                                        : job->next_look;
     if (at < next) next = at;
@@ -251,8 +254,13 @@ int64_t next_tick(void) {
 /* ---- The start ---- */
 
 static void refuse(uint64_t id, enum osb_stage stage, int error) {
-  struct osb_exited exited = {.cause = OSB_CAUSE_EXEC_FAILED, .stage = stage, .error = error, .exit_code = -1};
+  struct osb_exited exited = {
+      .cause = OSB_CAUSE_EXEC_FAILED, .stage = stage, .error = error, .exit_code = -1};
   send_packet(OSB_EXITED, id, &exited, sizeof exited, -1);
+}
+
+static uint64_t cpu_limit_ns(uint64_t cpu_ms) {
+  return cpu_ms > (uint64_t)(INT64_MAX / NS_PER_MS) ? (uint64_t)INT64_MAX : cpu_ms * NS_PER_MS;
 }
 
 static int64_t deadline(int64_t now, uint64_t wall_ms) {
@@ -260,10 +268,11 @@ static int64_t deadline(int64_t now, uint64_t wall_ms) {
   return now + (int64_t)wall_ms * NS_PER_MS;
 }
 
-/* vfork costs about 0.1 ms less than fork, and leaves init waiting for the child's exec. That is safe only while no
- * other process exists inside: a command could stop the child just then (kill(-1, SIGSTOP)), and init with it, limits
- * and all. Next to others it is a fork. (Sharing memory without waiting is no way out either: the OOM killer, called by
- * the exec's charges to a small memory cgroup, kills all who share the victim's memory, unless the victim is a vfork's.)
+/* vfork costs about 0.1 ms less than fork, and leaves init waiting for the child's exec. That is safe only
+ * while no other process exists inside: a command could stop the child just then (kill(-1, SIGSTOP)), and
+ * init with it, limits and all. Next to others it is a fork. (Sharing memory without waiting is no way out
+ * either: the OOM killer, called by the exec's charges to a small memory cgroup, kills all who share the
+ * victim's memory, unless the victim is a vfork's.)
  */
 static int fork_command(struct job *job, const struct command *command) {
   struct exec_failure *failure = failure_of(job);
@@ -284,8 +293,10 @@ void start_job(struct packet *packet) {
   struct kit kit = NO_KIT;
   struct command command;
   struct job *job = free_slot();
+  /* First of all: a kit goes with its EXEC, also one that is refused. */
+  bool no_kit = exec->kit != 0 && !take_kit(exec->kit, &kit);
   int error = parse_command(packet, exec, rest, &command);
-  if (error == 0 && exec->kit != 0 && !take_kit(exec->kit, &kit)) error = ENOENT;
+  if (error == 0 && no_kit) error = ENOENT;
   if (error == 0 && !job) error = EAGAIN;
   if (error != 0) {
     refuse(id, OSB_STAGE_REQUEST, error);
@@ -296,7 +307,7 @@ void start_job(struct packet *packet) {
   int64_t now = now_ns();
   *job = (struct job){.id = id,
                       .kit = kit,
-                      .cpu_limit_ns = exec->cpu_ms * NS_PER_MS,
+                      .cpu_limit_ns = cpu_limit_ns(exec->cpu_ms),
                       .started = now,
                       .wall_deadline = deadline(now, exec->wall_ms)};
   plan_look(job, now, 0);

@@ -1,5 +1,5 @@
-/* Kits: the cgroup files of one command each, opened by the engine outside; init can enter, read and end such a cgroup
- * without seeing a cgroup file system. */
+/* Kits: the cgroup files of one command each, opened by the engine outside; init can enter, read and end such
+ * a cgroup without seeing a cgroup file system. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -46,8 +46,8 @@ void close_kit(struct kit *kit) {
   *kit = NO_KIT;
 }
 
-/* "0" is the writer. In v1 `tasks` that moves one thread, and for one's own the kernel need not stop forks and exits
- * of the whole machine, as it must for v1 and v2 `cgroup.procs`. */
+/* "0" is the writer. In v1 `tasks` that moves one thread, and for one's own the kernel need not stop forks
+ * and exits of the whole machine, as it must for v1 and v2 `cgroup.procs`. */
 int enter_kit(const struct kit *kit) {
   for (int i = OSB_KIT_ENTER_0; i <= OSB_KIT_ENTER_2; i++)
     if (kit->fds[i] >= 0 && write(kit->fds[i], "0", 1) < 0) return -1;
@@ -99,8 +99,8 @@ uint64_t kit_oom_kills(const struct kit *kit) {
   return kills;
 }
 
-/* Calls kill(2) for every process of the kit, where `forbid` is not needed any more or not possible. The file shows
- * pids of the *reader's* namespace, whoever opened it; 0 would be a process that is not in it. */
+/* Calls kill(2) for every process of the kit, where `forbid` is not needed any more or not possible. The file
+ * shows pids of the *reader's* namespace, whoever opened it; 0 would be a process that is not in it. */
 static int kill_listed(int procs) {
   char text[4096];
   size_t kept = 0;

@@ -1,5 +1,5 @@
-/* Init: sets the sandbox up, then serves the engine's packets and looks after its children until the engine is gone.
- * One thread, one loop, nothing in it blocks. */
+/* Init: sets the sandbox up, then serves the engine's packets and looks after its children until the engine
+ * is gone. One thread, one loop, nothing in it blocks. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,12 +32,15 @@ void end_init(enum osb_init_exit status) {
   _exit((int)status);
 }
 
-/* Node ignores SIGPIPE, and its mask and dispositions came along through the exec. Default is what init needs too:
- * the kernel discards every signal with the default action that comes to PID 1 from its own namespace. */
+/* Node ignores SIGPIPE, and its mask and dispositions came along through the exec. Default is what init needs
+ * too: the kernel discards every signal with the default action that comes to PID 1 from its own namespace.
+ */
 static void reset_signals(void) {
-  /* All zero is SIG_DFL. Not sigaction(): C libraries keep 32 to 34 from us, which glibc's posix_spawn has ignored. */
+  /* All zero is SIG_DFL. Not sigaction(): C libraries keep 32 to 34 from us, which glibc's posix_spawn has
+   * ignored. */
   static const uint64_t standard[8];
-  for (int number = 1; number <= 64; number++) syscall(SYS_rt_sigaction, number, standard, NULL, sizeof(uint64_t));
+  for (int number = 1; number <= 64; number++)
+    syscall(SYS_rt_sigaction, number, standard, NULL, sizeof(uint64_t));
   sigset_t mask;
   sigemptyset(&mask);
   sigaddset(&mask, SIGCHLD);
@@ -46,8 +49,8 @@ static void reset_signals(void) {
   if (child_events < 0) end_init(OSB_INIT_SYSTEM);
 }
 
-/* The launcher left only the socket. 0 to 2 stay taken, so that no descriptor of ours has a number that a command's
- * stdio is moved to. */
+/* The launcher left only the socket. 0 to 2 stay taken, so that no descriptor of ours has a number that a
+ * command's stdio is moved to. */
 static void check_descriptors(void) {
   if (fcntl(SOCKET, F_SETFD, FD_CLOEXEC) < 0) end_init(OSB_INIT_SYSTEM);
   if (syscall(SYS_close_range, SOCKET + 1, ~0U, 0) < 0) end_init(OSB_INIT_SYSTEM);

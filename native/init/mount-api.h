@@ -1,4 +1,5 @@
-/* Linux's mount API by number: C libraries learnt it late (glibc 2.36), and <sys/mount.h> clashes with the kernel's. */
+/* Linux's mount API by number: C libraries learnt it late (glibc 2.36), and <sys/mount.h> clashes with the
+ * kernel's. */
 #ifndef OSB_INIT_MOUNT_API_H
 #define OSB_INIT_MOUNT_API_H
 
@@ -21,7 +22,9 @@ static inline int open_fs(const char *type) { return (int)syscall(SYS_fsopen, ty
 static inline int configure_fs(int fs, const char *key, const char *value) {
   return (int)syscall(SYS_fsconfig, fs, FSCONFIG_SET_STRING, key, value, 0);
 }
-static inline int create_fs(int fs) { return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0); }
+static inline int create_fs(int fs) {
+  return (int)syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0);
+}
 static inline int mount_fs(int fs, unsigned attributes) {
   return (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, attributes);
 }
@@ -35,7 +38,8 @@ static inline int set_tree_attributes(int tree, uint64_t set, unsigned flags) {
 }
 /* Attaches a detached mount at the file or directory that `target` is open on. */
 static inline int attach_mount(int mount, int target) {
-  return (int)syscall(SYS_move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+  return (int)syscall(SYS_move_mount, mount, "", target, "",
+                      MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
 }
 static inline int open_how(int directory, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve) {
   struct open_how how = {.flags = flags, .mode = mode, .resolve = resolve};

@@ -1,4 +1,5 @@
-/* What "root" may do inside. Commands get exactly the bounding set (exec as user 0), and can gain nothing beyond it. */
+/* What "root" may do inside. Commands get exactly the bounding set (exec as user 0), and can gain nothing
+ * beyond it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <linux/capability.h>
@@ -11,11 +12,12 @@
 
 #define BIT(capability) (1ULL << (capability))
 
-/* What package managers, build tools and servers expect of root in a container. Of the usual container set it leaves
- * out MKNOD, NET_RAW, AUDIT_WRITE, SETFCAP, SETPCAP and SYS_CHROOT: kernel surface that such work does without. */
+/* What package managers, build tools and servers expect of root in a container. Of the usual container set it
+ * leaves out MKNOD, NET_RAW, AUDIT_WRITE, SETFCAP, SETPCAP and SYS_CHROOT: kernel surface that such work does
+ * without. */
 static const uint64_t command_capabilities = BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) |
-                                             BIT(CAP_FSETID) | BIT(CAP_KILL) | BIT(CAP_SETGID) | BIT(CAP_SETUID) |
-                                             BIT(CAP_NET_BIND_SERVICE);
+                                             BIT(CAP_FSETID) | BIT(CAP_KILL) | BIT(CAP_SETGID) |
+                                             BIT(CAP_SETUID) | BIT(CAP_NET_BIND_SERVICE);
 /* Init keeps one more: to see every process through hidepid where no cgroup lists them. It also makes init's
  * capabilities no subset of any command's, which alone forbids them to trace it. */
 static const uint64_t init_capabilities = BIT(CAP_SYS_PTRACE);

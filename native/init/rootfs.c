@@ -1,8 +1,8 @@
 /*
- * The file system of the inside: a tmpfs with read-only binds of the host's program directories, a few devices and its
- * own /proc. It is put together through descriptors (no path of the host is needed as a mount point), mounted over "/"
- * in this mount namespace only, and becomes the root by pivot_root; then the old root is detached, and with it goes
- * every way back.
+ * The file system of the inside: a tmpfs with read-only binds of the host's program directories, a few
+ * devices and its own /proc. It is put together through descriptors (no path of the host is needed as a mount
+ * point), mounted over "/" in this mount namespace only, and becomes the root by pivot_root; then the old
+ * root is detached, and with it goes every way back.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,7 +49,8 @@ done:
 
 /* Nothing that was bound or made so far can lead out of the new root, symbolic links included. */
 static int open_inside(const char *path, int flags, int mode) {
-  return open_how(root, path, (uint64_t)(flags | O_CLOEXEC), (uint64_t)mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+  return open_how(root, path, (uint64_t)(flags | O_CLOEXEC), (uint64_t)mode,
+                  RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 static int attach(int mount, const char *path) {
@@ -74,7 +75,8 @@ static int make_parents(int base, const char *path) {
     memcpy(prefix, path, i);
     prefix[i] = 0;
     const char *relative = prefix + strspn(prefix, "/");
-    if (*relative && mkdirat(base, relative, 0755) < 0 && errno != EEXIST) return setup_error("mkdir %s", prefix);
+    if (*relative && mkdirat(base, relative, 0755) < 0 && errno != EEXIST)
+      return setup_error("mkdir %s", prefix);
   }
   return 0;
 }
@@ -102,7 +104,7 @@ static int make_directories(void) {
     const char *path;
     mode_t mode;
   } directories[] = {
-      {"dev", 0755},  {"dev/pts", 0755}, {"dev/shm", 0755}, {"etc", 0755},      {"home", 0755}, {"proc", 0555},
+      {"dev", 0755},  {"dev/pts", 0755}, {"dev/shm", 0755}, {"etc", 0755}, {"home", 0755},     {"proc", 0555},
       {"root", 0700}, {"run", 0755},     {"tmp", 01777},    {"var", 0755}, {"var/tmp", 01777},
   };
   for (size_t i = 0; i < sizeof directories / sizeof *directories; i++)
@@ -113,7 +115,8 @@ static int make_directories(void) {
 
 static int make_mount_point(const char *path, bool directory) {
   if (make_parents(root, path) < 0) return -1;
-  int result = directory ? mkdirat(root, relative(path), 0755) : mknodat(root, relative(path), S_IFREG | 0644, 0);
+  int result =
+      directory ? mkdirat(root, relative(path), 0755) : mknodat(root, relative(path), S_IFREG | 0644, 0);
   return result == 0 || errno == EEXIST ? 0 : setup_error("make mount point %s", path);
 }
 
@@ -134,8 +137,8 @@ static int bind(const char *source, const char *target) {
   return attach(tree, target);
 }
 
-/* The node is opened first and mounted by that very descriptor: whatever a path may be swapped for in between, it is
- * this device that gets mounted (CVE-2025-31133). */
+/* The node is opened first and mounted by that very descriptor: whatever a path may be swapped for in
+ * between, it is this device that gets mounted (CVE-2025-31133). */
 static int bind_device(const char *name, dev_t device) {
   char path[32];
   snprintf(path, sizeof path, "/dev/%s", name);
@@ -167,7 +170,8 @@ static int mount_dev(const struct osb_setup *setup) {
   static const struct {
     const char *name;
     unsigned major, minor;
-  } devices[] = {{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
+  } devices[] = {{"null", 1, 3},   {"zero", 1, 5},    {"full", 1, 7},
+                 {"random", 1, 8}, {"urandom", 1, 9}, {"tty", 5, 0}};
   for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
     if (bind_device(devices[i].name, makedev(devices[i].major, devices[i].minor)) < 0) return -1;
 
@@ -181,8 +185,10 @@ static int mount_dev(const struct osb_setup *setup) {
   mount = new_mount("tmpfs", shm, 2, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
   if (mount < 0 || attach(mount, "/dev/shm") < 0) return -1;
 
-  static const char *const links[][2] = {{"pts/ptmx", "dev/ptmx"},        {"/proc/self/fd", "dev/fd"},
-                                         {"/proc/self/fd/0", "dev/stdin"}, {"/proc/self/fd/1", "dev/stdout"},
+  static const char *const links[][2] = {{"pts/ptmx", "dev/ptmx"},
+                                         {"/proc/self/fd", "dev/fd"},
+                                         {"/proc/self/fd/0", "dev/stdin"},
+                                         {"/proc/self/fd/1", "dev/stdout"},
                                          {"/proc/self/fd/2", "dev/stderr"}};
   for (size_t i = 0; i < sizeof links / sizeof *links; i++)
     if (symlinkat(links[i][0], root, links[i][1]) < 0) return setup_error("link /%s", links[i][1]);
@@ -194,7 +200,8 @@ static int cover_proc(int proc, const char *name, int from, const char *cover, u
   int target = openat(proc, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
   if (target < 0) return errno == ENOENT ? 0 : setup_error("open /proc/%s", name);
   int tree = copy_tree(from, cover, from_flags);
-  int result = tree < 0 || set_tree_attributes(tree, MOUNT_ATTR_RDONLY, 0) < 0 ? -1 : attach_mount(tree, target);
+  int result =
+      tree < 0 || set_tree_attributes(tree, MOUNT_ATTR_RDONLY, 0) < 0 ? -1 : attach_mount(tree, target);
   if (result < 0) setup_error("cover /proc/%s", name);
   if (tree >= 0) close(tree);
   close(target);
@@ -212,8 +219,8 @@ static int forbid_nested_user_namespaces(int proc) {
   return n == 1 ? 0 : -1;
 }
 
-/* Mounted from inside the new pid namespace, so it shows that namespace only. Most of what is covered here is closed
- * to an id-mapped root anyway; the covers hold where that reasoning fails. */
+/* Mounted from inside the new pid namespace, so it shows that namespace only. Most of what is covered here is
+ * closed to an id-mapped root anyway; the covers hold where that reasoning fails. */
 static int mount_proc(void) {
   static const char *const read_only[] = {"sys", "irq", "bus", "fs", "sysrq-trigger"};
   static const char *const hidden_files[] = {"kcore", "keys", "timer_list", "sched_debug", "latency_stats"};
@@ -240,7 +247,8 @@ static int mount_proc(void) {
 
 int build_root(const struct osb_setup *setup, struct reader *binds) {
   /* Nothing that is mounted here may show outside, nor the other way round. */
-  if (syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) return setup_error("make mounts private");
+  if (syscall(SYS_mount, NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    return setup_error("make mounts private");
   if (mount_root(setup) < 0 || make_directories() < 0) return -1;
   for (uint32_t i = 0; i < setup->nbinds; i++) {
     const char *source = read_string(binds), *target = source ? read_string(binds) : NULL;

@@ -1,4 +1,5 @@
-/* What init costs: clone to READY, and a command in a sandbox against posix_spawn of the same from here, in turn. */
+/* What init costs: clone to READY, and a command in a sandbox against posix_spawn of the same from here, in
+ * turn. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -40,14 +41,16 @@ static double spawn_once(const char *const *argv) {
 }
 
 static double exec_once(struct sandbox *sandbox, const char *const *argv, bool with_kit) {
-  uint32_t kit = with_kit ? make_kit(sandbox, &(struct kit_options){.memory_bytes = 256 << 20, .processes = 64}) : 0;
+  uint32_t kit =
+      with_kit ? make_kit(sandbox, &(struct kit_options){.memory_bytes = 256 << 20, .processes = 64}) : 0;
   usleep(300); /* the kit arrives ahead, as with the engine */
   double start = now_us();
   uint64_t id;
   start_run(sandbox, WITH(.kit = kit, .cpu_ms = 5000), argv);
   struct osb_exited exited = wait_exited(sandbox, &id);
   double time = now_us() - start;
-  if (exited.cause != OSB_CAUSE_EXITED || exited.exit_code != 0) give_up("cause %u stage %u", exited.cause, exited.stage);
+  if (exited.cause != OSB_CAUSE_EXITED || exited.exit_code != 0)
+    give_up("cause %u stage %u", exited.cause, exited.stage);
   if (kit && !remove_kit(kit)) give_up("kit not removed");
   return time;
 }
@@ -57,7 +60,8 @@ static void print_memory(pid_t pid) {
   snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
   FILE *file = fopen(path, "r");
   while (file && fgets(line, sizeof line, file))
-    if (!strncmp(line, "Rss:", 4) || !strncmp(line, "Pss:", 4) || !strncmp(line, "Private_Dirty:", 14)) printf("%s", line);
+    if (!strncmp(line, "Rss:", 4) || !strncmp(line, "Pss:", 4) || !strncmp(line, "Private_Dirty:", 14))
+      printf("%s", line);
   if (file) fclose(file);
 }
 
@@ -76,7 +80,8 @@ int main(int argc, char **argv) {
     clones[i] = now_us() - start;
     send_setup(&sandbox, NULL);
     uint64_t id;
-    if (receive_message(&sandbox, &id, &failed, sizeof failed, NULL) != OSB_READY) give_up("setup: %s", failed.what);
+    if (receive_message(&sandbox, &id, &failed, sizeof failed, NULL) != OSB_READY)
+      give_up("setup: %s", failed.what);
     starts[i] = now_us() - start;
     end_sandbox(&sandbox);
   }

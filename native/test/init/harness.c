@@ -38,7 +38,8 @@ void check_int(const char *file, int line, const char *what, long long actual, l
 }
 
 /* low <= actual < high */
-void check_range(const char *file, int line, const char *what, long long actual, long long low, long long high) {
+void check_range(const char *file, int line, const char *what, long long actual, long long low,
+                 long long high) {
   if (actual >= low && actual < high) return;
   printf("  %s:%d: %s is %lld, expected %lld to %lld\n", file, line, what, actual, low, high);
   checks_failed++;
@@ -46,7 +47,8 @@ void check_range(const char *file, int line, const char *what, long long actual,
 
 void check_text(const char *file, int line, const char *what, const char *actual, const char *expected) {
   if (actual && strcmp(actual, expected) == 0) return;
-  printf("  %s:%d: %s is \"%.500s\", expected \"%s\"\n", file, line, what, actual ? actual : "(null)", expected);
+  printf("  %s:%d: %s is \"%.500s\", expected \"%s\"\n", file, line, what, actual ? actual : "(null)",
+         expected);
   checks_failed++;
 }
 
@@ -74,8 +76,8 @@ static const char *group_path(int controller, uint32_t kit, const char *file) {
   static char path[4][256];
   static int next;
   next = (next + 1) % 4;
-  int n = snprintf(path[next], sizeof path[next], "/sys/fs/cgroup/%s/osb-test-init-%d", controllers[controller],
-                   (int)getpid());
+  int n = snprintf(path[next], sizeof path[next], "/sys/fs/cgroup/%s/osb-test-init-%d",
+                   controllers[controller], (int)getpid());
   if (kit) n += snprintf(path[next] + n, sizeof path[next] - (size_t)n, "/%u", kit);
   if (file) snprintf(path[next] + n, sizeof path[next] - (size_t)n, "/%s", file);
   return path[next];
@@ -147,8 +149,10 @@ uint32_t make_kit_v2(struct sandbox *sandbox) {
       open(unified_path("/cgroup.procs"), O_RDONLY | O_CLOEXEC),
       open(unified_path("/cgroup.kill"), O_WRONLY | O_CLOEXEC),
   };
-  struct osb_kit kit = {.kit = ++serial, .kind = OSB_CGROUP_V2,
-                        .present = 1 << OSB_KIT_ENTER_0 | 1 << OSB_KIT_CPU | 1 << OSB_KIT_PROCS | 1 << OSB_KIT_KILL};
+  struct osb_kit kit = {
+      .kit = ++serial,
+      .kind = OSB_CGROUP_V2,
+      .present = 1 << OSB_KIT_ENTER_0 | 1 << OSB_KIT_CPU | 1 << OSB_KIT_PROCS | 1 << OSB_KIT_KILL};
   for (int i = 0; i < 4; i++)
     if (fds[i] < 0) give_up("open file %d of a v2 kit", i);
   send_message(sandbox, OSB_KIT, 0, &kit, sizeof kit, NULL, 0, fds, 4);
@@ -208,12 +212,19 @@ static size_t add(char *buffer, size_t at, const char *text) {
 
 void send_setup(struct sandbox *sandbox, const struct sandbox_options *options) {
   static const char *const binds[] = {"/usr", "/etc/ld.so.cache", "/etc/alternatives", NULL};
-  static const char *const links[][2] = {
-      {"usr/bin", "/bin"}, {"usr/sbin", "/sbin"}, {"usr/lib", "/lib"}, {"usr/lib64", "/lib64"}, {"/etc", "/linked-etc"}};
+  static const char *const links[][2] = {{"usr/bin", "/bin"},
+                                         {"usr/sbin", "/sbin"},
+                                         {"usr/lib", "/lib"},
+                                         {"usr/lib64", "/lib64"},
+                                         {"/etc", "/linked-etc"}};
   static const char *const files[][2] = {{"/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n"},
                                          {"/etc/deep/down/file", "generated\n"}};
-  struct osb_setup setup = {.disk_bytes = 64 << 20, .disk_inodes = 20000, .shm_bytes = 16 << 20, .nlinks = 5,
-                            .nfiles = 2, .flags = OSB_SETUP_LOOPBACK};
+  struct osb_setup setup = {.disk_bytes = 64 << 20,
+                            .disk_inodes = 20000,
+                            .shm_bytes = 16 << 20,
+                            .nlinks = 5,
+                            .nfiles = 2,
+                            .flags = OSB_SETUP_LOOPBACK};
   if (options && options->disk_bytes) setup.disk_bytes = options->disk_bytes;
   if (options && options->host_network) setup.flags = 0;
   char text[8192];
@@ -228,7 +239,8 @@ void send_setup(struct sandbox *sandbox, const struct sandbox_options *options) 
   send_message(sandbox, OSB_SETUP, 7, &setup, sizeof setup, text, at, NULL, 0);
 }
 
-uint32_t try_sandbox(struct sandbox *sandbox, const struct sandbox_options *options, struct osb_setup_failed *failed) {
+uint32_t try_sandbox(struct sandbox *sandbox, const struct sandbox_options *options,
+                     struct osb_setup_failed *failed) {
   uint64_t id = 0;
   spawn_only(sandbox, options);
   send_setup(sandbox, options);
@@ -279,13 +291,15 @@ void send_raw(struct sandbox *sandbox, const void *bytes, size_t count, const in
     c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
     memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
   }
-  if (sendmsg(sandbox->init.socket, &message, MSG_NOSIGNAL) != (ssize_t)count) give_up("send %zu bytes", count);
+  if (sendmsg(sandbox->init.socket, &message, MSG_NOSIGNAL) != (ssize_t)count)
+    give_up("send %zu bytes", count);
 }
 
 void send_message(struct sandbox *sandbox, uint32_t type, uint64_t id, const void *body, size_t body_bytes,
                   const void *rest, size_t rest_bytes, const int *fds, uint32_t nfds) {
   static char packet[OSB_MAX_PACKET + 64];
-  struct osb_header header = {OSB_PROTOCOL_VERSION, type, id, (uint32_t)(sizeof header + body_bytes + rest_bytes), nfds};
+  struct osb_header header = {OSB_PROTOCOL_VERSION, type, id,
+                              (uint32_t)(sizeof header + body_bytes + rest_bytes), nfds};
   memcpy(packet, &header, sizeof header);
   if (body_bytes) memcpy(packet + sizeof header, body, body_bytes);
   if (rest_bytes) memcpy(packet + sizeof header + body_bytes, rest, rest_bytes);
@@ -313,8 +327,10 @@ uint32_t receive_message(struct sandbox *sandbox, uint64_t *id, void *body, size
   if ((c != NULL) != (header.nfds == 1)) give_up("%u descriptors announced", header.nfds);
   int received = -1;
   if (c) memcpy(&received, CMSG_DATA(c), sizeof received);
-  if (fd) *fd = received;
-  else if (received >= 0) give_up("a descriptor that nobody asked for");
+  if (fd)
+    *fd = received;
+  else if (received >= 0)
+    give_up("a descriptor that nobody asked for");
   *id = header.id;
   size_t bytes = (size_t)n - sizeof header;
   if (body && bytes <= size) memcpy(body, packet + sizeof header, bytes);
@@ -368,7 +384,8 @@ struct osb_exited wait_exited(struct sandbox *sandbox, uint64_t *id) {
   return exited;
 }
 
-/* Small inputs and outputs only: they fit into the pipes, so nothing has to be drained while the command runs. */
+/* Small inputs and outputs only: they fit into the pipes, so nothing has to be drained while the command
+ * runs. */
 struct result *run(struct sandbox *sandbox, const struct run_options *options, const char *const *argv) {
   static struct result result;
   int in[2], out[2], err[2];
@@ -381,7 +398,8 @@ struct result *run(struct sandbox *sandbox, const struct run_options *options, c
   close(in[0]);
   close(out[1]);
   close(err[1]);
-  if (options && options->input && write(in[1], options->input, strlen(options->input)) < 0) give_up("write stdin");
+  if (options && options->input && write(in[1], options->input, strlen(options->input)) < 0)
+    give_up("write stdin");
   close(in[1]);
   uint64_t answered;
   memset(&result, 0, sizeof result);
@@ -398,7 +416,8 @@ struct result *run(struct sandbox *sandbox, const struct run_options *options, c
 
 /* ---- Files ---- */
 
-int write_inside(struct sandbox *sandbox, const char *path, const void *content, size_t bytes, uint32_t flags) {
+int write_inside(struct sandbox *sandbox, const char *path, const void *content, size_t bytes,
+                 uint32_t flags) {
   static char rest[OSB_MAX_PACKET];
   struct osb_file_write request = {
       .content_bytes = bytes, .mode = 0644, .flags = flags, .path_bytes = (uint32_t)strlen(path)};
@@ -421,7 +440,8 @@ int write_inside(struct sandbox *sandbox, const char *path, const void *content,
 
 int open_inside(struct sandbox *sandbox, const char *path, uint32_t flags, int *fd) {
   struct osb_file_open request = {.flags = flags, .path_bytes = (uint32_t)strlen(path)};
-  send_message(sandbox, OSB_FILE_OPEN, sandbox->next_id++, &request, sizeof request, path, strlen(path) + 1, NULL, 0);
+  send_message(sandbox, OSB_FILE_OPEN, sandbox->next_id++, &request, sizeof request, path, strlen(path) + 1,
+               NULL, 0);
   struct osb_file_done done = {-1};
   uint64_t id;
   if (receive_message(sandbox, &id, &done, sizeof done, fd) != OSB_FILE_DONE) give_up("expected FILE_DONE");

@@ -15,30 +15,30 @@
 
 #include "harness.h"
 
-#define EXITED_WITH(result, code)                            \
-  do {                                                       \
-    CHECK_INT((result)->exited.cause, OSB_CAUSE_EXITED);     \
-    CHECK_INT((result)->exited.stage, OSB_STAGE_NONE);       \
-    CHECK_INT((result)->exited.exit_code, code);             \
-    CHECK_INT((result)->exited.signal, 0);                   \
-    CHECK_INT((result)->exited.leftover, 0);                 \
+#define EXITED_WITH(result, code)                        \
+  do {                                                   \
+    CHECK_INT((result)->exited.cause, OSB_CAUSE_EXITED); \
+    CHECK_INT((result)->exited.stage, OSB_STAGE_NONE);   \
+    CHECK_INT((result)->exited.exit_code, code);         \
+    CHECK_INT((result)->exited.signal, 0);               \
+    CHECK_INT((result)->exited.leftover, 0);             \
   } while (0)
-#define PRINTS(sandbox, script, expected)                    \
-  do {                                                       \
-    struct result *printed = SH(sandbox, NULL, script);      \
-    CHECK_TEXT(printed->out, expected);                      \
-    CHECK_TEXT(printed->err, "");                            \
-    EXITED_WITH(printed, 0);                                 \
+#define PRINTS(sandbox, script, expected)               \
+  do {                                                  \
+    struct result *printed = SH(sandbox, NULL, script); \
+    CHECK_TEXT(printed->out, expected);                 \
+    CHECK_TEXT(printed->err, "");                       \
+    EXITED_WITH(printed, 0);                            \
   } while (0)
-#define EXEC_FAILS(where, code, ...)                         \
-  do {                                                       \
-    struct result *failed = __VA_ARGS__;                     \
-    CHECK_INT(failed->exited.cause, OSB_CAUSE_EXEC_FAILED);  \
-    CHECK_INT(failed->exited.stage, where);                  \
-    CHECK_INT(failed->exited.error, code);                   \
-    CHECK_INT(failed->exited.exit_code, -1);                 \
-    CHECK_TEXT(failed->out, "");                             \
-    CHECK_TEXT(failed->err, "");                             \
+#define EXEC_FAILS(where, code, ...)                        \
+  do {                                                      \
+    struct result *failed = __VA_ARGS__;                    \
+    CHECK_INT(failed->exited.cause, OSB_CAUSE_EXEC_FAILED); \
+    CHECK_INT(failed->exited.stage, where);                 \
+    CHECK_INT(failed->exited.error, code);                  \
+    CHECK_INT(failed->exited.exit_code, -1);                \
+    CHECK_TEXT(failed->out, "");                            \
+    CHECK_TEXT(failed->err, "");                            \
   } while (0)
 
 static struct sandbox shared; /* of the tests that leave it as it was */
@@ -52,9 +52,12 @@ static void inside_is_as_set_up(void) {
   PRINTS(&shared, "cat /linked-etc/deep/down/file", "generated\n");
   PRINTS(&shared, "stat -c '%a %U' / /root /tmp /var/tmp /home /run /dev/shm /etc/deep",
          "755 root\n700 root\n1777 root\n1777 root\n755 root\n755 root\n1777 root\n755 root\n");
-  PRINTS(&shared, "ls -A /", "bin\ndev\netc\nhome\nlib\nlib64\nlinked-etc\nproc\nroot\nrun\nsbin\ntmp\nusr\nvar\n");
-  PRINTS(&shared, "ls -A /dev", "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n");
-  PRINTS(&shared, "readlink /proc/self/ns/pid | grep -c pid; cat /proc/self/cgroup | cut -d: -f3 | sort -u", "1\n/\n");
+  PRINTS(&shared, "ls -A /",
+         "bin\ndev\netc\nhome\nlib\nlib64\nlinked-etc\nproc\nroot\nrun\nsbin\ntmp\nusr\nvar\n");
+  PRINTS(&shared, "ls -A /dev",
+         "fd\nfull\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n");
+  PRINTS(&shared, "readlink /proc/self/ns/pid | grep -c pid; cat /proc/self/cgroup | cut -d: -f3 | sort -u",
+         "1\n/\n");
   PRINTS(&shared, "stat -f -c '%T %S %b' / | cut -d' ' -f1; stat -f -c %c /", "tmpfs\n20000\n");
   PRINTS(&shared, "umask; ulimit -c; cat /proc/self/oom_score_adj", "0022\n0\n1000\n");
 }
@@ -62,7 +65,8 @@ static void inside_is_as_set_up(void) {
 static void inside_has_only_loopback(void) {
   PRINTS(&shared, "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '", "lo\n");
   PRINTS(&shared,
-         "python3 -c \"import socket as s; l=s.create_server(('127.0.0.1',80)); c=s.create_connection(('127.0.0.1',80));"
+         "python3 -c \"import socket as s; l=s.create_server(('127.0.0.1',80)); "
+         "c=s.create_connection(('127.0.0.1',80));"
          "print(l.accept()[1]==c.getsockname())\"",
          "True\n");
 }
@@ -75,8 +79,10 @@ static void host_network_is_shared_on_request(void) {
   here[n] = '\n';
   start_sandbox(&sandbox, &(struct sandbox_options){.host_network = true});
   PRINTS(&sandbox, "readlink /proc/self/ns/net", here);
-  PRINTS(&sandbox, "python3 -c \"import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)\" 2>&1 | "
-                   "tail -1", "PermissionError: [Errno 1] Operation not permitted\n");
+  PRINTS(&sandbox,
+         "python3 -c \"import socket as s; s.socket(s.AF_INET, s.SOCK_RAW, 1)\" 2>&1 | "
+         "tail -1",
+         "PermissionError: [Errno 1] Operation not permitted\n");
   CHECK_INT(end_sandbox(&sandbox), OSB_INIT_EOF);
 }
 
@@ -88,7 +94,8 @@ static void binds_are_read_only(void) {
 }
 
 static void devices_work(void) {
-  PRINTS(&shared, "echo x >/dev/null; head -c4 /dev/zero | od -An -tx1; head -c3 /dev/urandom | wc -c", " 00 00 00 00\n3\n");
+  PRINTS(&shared, "echo x >/dev/null; head -c4 /dev/zero | od -An -tx1; head -c3 /dev/urandom | wc -c",
+         " 00 00 00 00\n3\n");
   PRINTS(&shared, "echo x 2>&1 >/dev/full; true", "/bin/sh: 1: echo: echo: I/O error\n");
   PRINTS(&shared, "echo x | cat /dev/stdin; echo y >/dev/stdout", "x\ny\n");
   PRINTS(&shared, "python3 -c 'import os,pty; m,s=pty.openpty(); print(os.ttyname(s))'", "/dev/pts/0\n");
@@ -100,47 +107,61 @@ static void devices_work(void) {
 static void init_is_out_of_reach(void) {
   PRINTS(&shared, "kill -9 1; kill -STOP 1; kill -TERM 1; kill -INT 1; echo sent", "sent\n");
   PRINTS(&shared, "ls /proc/1 2>&1; cat /proc/1/mem 2>&1; true",
-         "ls: cannot access '/proc/1': No such file or directory\ncat: /proc/1/mem: No such file or directory\n");
-  PRINTS(&shared,
-         "python3 -c \"import ctypes,os; c=ctypes.CDLL(None,use_errno=True)\n"
-         "for r in (0x4206, 16): print(c.ptrace(r,1,0,0), os.strerror(ctypes.get_errno()))\n"
-         "b=ctypes.create_string_buffer(64)\n"
-         "class V(ctypes.Structure): _fields_=[('b',ctypes.c_void_p),('n',ctypes.c_size_t)]\n"
-         "v=V(ctypes.addressof(b),64)\n"
-         "print(c.process_vm_readv(1,ctypes.byref(v),1,ctypes.byref(v),1,0), os.strerror(ctypes.get_errno()))\n"
-         "p=os.pidfd_open(1)\n"
-         "print(c.syscall(438,p,3,0), os.strerror(ctypes.get_errno()))\"",
-         "-1 Operation not permitted\n-1 Operation not permitted\n-1 Operation not permitted\n"
-         "-1 Operation not permitted\n");
+         "ls: cannot access '/proc/1': No such file or directory\ncat: /proc/1/mem: No such file or "
+         "directory\n");
+  PRINTS(
+      &shared,
+      "python3 -c \"import ctypes,os; c=ctypes.CDLL(None,use_errno=True)\n"
+      "for r in (0x4206, 16): print(c.ptrace(r,1,0,0), os.strerror(ctypes.get_errno()))\n"
+      "b=ctypes.create_string_buffer(64)\n"
+      "class V(ctypes.Structure): _fields_=[('b',ctypes.c_void_p),('n',ctypes.c_size_t)]\n"
+      "v=V(ctypes.addressof(b),64)\n"
+      "print(c.process_vm_readv(1,ctypes.byref(v),1,ctypes.byref(v),1,0), os.strerror(ctypes.get_errno()))\n"
+      "p=os.pidfd_open(1)\n"
+      "print(c.syscall(438,p,3,0), os.strerror(ctypes.get_errno()))\"",
+      "-1 Operation not permitted\n-1 Operation not permitted\n-1 Operation not permitted\n"
+      "-1 Operation not permitted\n");
 }
 
 static void privileges_are_refused(void) {
   PRINTS(&shared, "grep -E '^(Cap|NoNew)' /proc/self/status | tr '\\t' ' '",
-         "CapInh: 0000000000000000\nCapPrm: 00000000000004fb\nCapEff: 00000000000004fb\nCapBnd: 00000000000004fb\n"
+         "CapInh: 0000000000000000\nCapPrm: 00000000000004fb\nCapEff: 00000000000004fb\nCapBnd: "
+         "00000000000004fb\n"
          "CapAmb: 0000000000000000\nNoNewPrivs: 1\n");
   PRINTS(&shared, "mount -t tmpfs x /tmp 2>&1 | head -1; umount /usr 2>&1 | head -1",
          "mount: /tmp: permission denied.\numount: /usr: must be superuser to unmount.\n");
-  PRINTS(&shared, "unshare -U true 2>&1; unshare -m true 2>&1; unshare -n true 2>&1; true",
-         "unshare: unshare failed: No space left on device\nunshare: unshare failed: Operation not permitted\n"
-         "unshare: unshare failed: Operation not permitted\n");
+  PRINTS(
+      &shared, "unshare -U true 2>&1; unshare -m true 2>&1; unshare -n true 2>&1; true",
+      "unshare: unshare failed: No space left on device\nunshare: unshare failed: Operation not permitted\n"
+      "unshare: unshare failed: Operation not permitted\n");
   PRINTS(&shared, "echo 100 2>&1 >/proc/sys/user/max_user_namespaces; hostname x 2>&1; true",
          "/bin/sh: 1: cannot create /proc/sys/user/max_user_namespaces: Read-only file system\n"
          "hostname: you must be root to change the host name\n");
   PRINTS(&shared, "(echo -1 >/proc/self/oom_score_adj) 2>&1; chroot / true 2>&1; true",
-         "/bin/sh: 1: echo: echo: I/O error\nchroot: cannot change root directory to '/': Operation not permitted\n");
-  PRINTS(&shared, "cat /proc/keys /proc/timer_list /proc/sysrq-trigger /proc/kcore 2>/dev/null | wc -c", "0\n");
+         "/bin/sh: 1: echo: echo: I/O error\nchroot: cannot change root directory to '/': Operation not "
+         "permitted\n");
+  PRINTS(&shared, "cat /proc/keys /proc/timer_list /proc/sysrq-trigger /proc/kcore 2>/dev/null | wc -c",
+         "0\n");
 }
 
 static void ordinary_root_work_is_allowed(void) {
-  PRINTS(&shared, "touch /tmp/o && chown 1000:1000 /tmp/o && chmod 600 /tmp/o && stat -c %u:%g /tmp/o && cat /tmp/o", "1000:1000\n");
-  PRINTS(&shared, "setpriv --reuid 1000 --regid 1000 --clear-groups sh -c 'id -u; kill -0 1 2>&1'; rm -f /tmp/o",
-         "1000\nsh: 1: kill: Operation not permitted\n\n");
-  PRINTS(&shared, "mkdir -p /work && cd /work && git init -q . && git rev-parse --is-inside-work-tree; rm -rf /work", "true\n");
   PRINTS(&shared,
-         "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1, -2, 3]))'; "
-         "python3 -c 'import threading as t; x=t.Thread(target=print,args=(\"thread\",)); x.start(); x.join()'",
-         "[1, 2, 3]\nthread\n");
-  PRINTS(&shared, "echo 'int main(void){return 0;}' >/tmp/a.c && cc -o /tmp/a /tmp/a.c && /tmp/a && echo built; rm -f /tmp/a*",
+         "touch /tmp/o && chown 1000:1000 /tmp/o && chmod 600 /tmp/o && stat -c %u:%g /tmp/o && cat /tmp/o",
+         "1000:1000\n");
+  PRINTS(&shared,
+         "setpriv --reuid 1000 --regid 1000 --clear-groups sh -c 'id -u; kill -0 1 2>&1'; rm -f /tmp/o",
+         "1000\nsh: 1: kill: Operation not permitted\n\n");
+  PRINTS(&shared,
+         "mkdir -p /work && cd /work && git init -q . && git rev-parse --is-inside-work-tree; rm -rf /work",
+         "true\n");
+  PRINTS(
+      &shared,
+      "python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1, -2, 3]))'; "
+      "python3 -c 'import threading as t; x=t.Thread(target=print,args=(\"thread\",)); x.start(); x.join()'",
+      "[1, 2, 3]\nthread\n");
+  PRINTS(&shared,
+         "echo 'int main(void){return 0;}' >/tmp/a.c && cc -o /tmp/a /tmp/a.c && /tmp/a && echo built; rm -f "
+         "/tmp/a*",
          "built\n");
 }
 
@@ -224,7 +245,8 @@ static void large_arguments_come_in_a_memfd(void) {
 static void rlimits_are_set(void) {
   struct result *r = SH(&shared, WITH(.nofile = 33, .fsize_bytes = 4096), "ulimit -n; ulimit -Hn; ulimit -f");
   CHECK_TEXT(r->out, "33\n33\n8\n");
-  r = SH(&shared, WITH(.fsize_bytes = 1000), "head -c 5000 /dev/zero >/tmp/large; stat -c %s /tmp/large; rm /tmp/large");
+  r = SH(&shared, WITH(.fsize_bytes = 1000),
+         "head -c 5000 /dev/zero >/tmp/large; stat -c %s /tmp/large; rm /tmp/large");
   CHECK_TEXT(r->out, "1000\n");
 }
 
@@ -243,7 +265,8 @@ static void wall_limit_ends_a_sleeper(void) {
 
 static void cpu_limit_counts_all_processes(void) {
   uint32_t kit = make_kit(&shared, &(struct kit_options){0});
-  struct result *r = SH(&shared, WITH(.kit = kit, .cpu_ms = 300), "(while :; do :; done) & while :; do :; done");
+  struct result *r =
+      SH(&shared, WITH(.kit = kit, .cpu_ms = 300), "(while :; do :; done) & while :; do :; done");
   CHECK_INT(r->exited.cause, OSB_CAUSE_CPU_LIMIT);
   CHECK_INT(r->exited.leftover, 0);
   CHECK_RANGE(r->exited.cpu_us, 300000, 600000);
@@ -301,7 +324,8 @@ static void tiny_memory_limit_spares_init(void) {
 
 static void session_memory_spares_init(void) {
   struct sandbox sandbox;
-  start_sandbox(&sandbox, &(struct sandbox_options){.disk_bytes = 256 << 20, .session_memory_bytes = 24 << 20});
+  start_sandbox(&sandbox,
+                &(struct sandbox_options){.disk_bytes = 256 << 20, .session_memory_bytes = 24 << 20});
   size_t bytes = 64 << 20;
   char *content = calloc(1, bytes);
   CHECK_INT(write_inside(&sandbox, "/large", content, bytes, OSB_FILE_MEMFD), ENOMEM);
@@ -318,7 +342,8 @@ static void session_memory_spares_init(void) {
 }
 
 static void descendants_end_with_the_command(void) {
-  static const char escapes[] = "setsid sh -c 'setsid sleep 100 & sleep 100 &' & setsid sleep 100 & sleep 0.1; echo done";
+  static const char escapes[] =
+      "setsid sh -c 'setsid sleep 100 & sleep 100 &' & setsid sleep 100 & sleep 0.1; echo done";
   for (int with_kit = 0; with_kit < 2; with_kit++) {
     uint32_t kit = with_kit ? make_kit(&shared, &(struct kit_options){0}) : 0;
     struct result *r = SH(&shared, WITH(.kit = kit), escapes);
@@ -335,7 +360,8 @@ static void unified_cgroups_count_and_kill(void) {
     printf("  skipped, no unified hierarchy\n");
     return;
   }
-  struct result *r = SH(&shared, WITH(.kit = kit), "setsid sh -c 'setsid sleep 100 & sleep 100 &'; sleep 0.1; echo done");
+  struct result *r =
+      SH(&shared, WITH(.kit = kit), "setsid sh -c 'setsid sleep 100 & sleep 100 &'; sleep 0.1; echo done");
   CHECK_TEXT(r->out, "done\n");
   EXITED_WITH(r, 0);
   CHECK(remove_kit_v2());
@@ -403,14 +429,15 @@ static void kill_ends_one_job_only(void) {
 
 /* Whoever stops everything must not stop init with a half-started command. */
 static void stopping_everything_stops_nobody_else(void) {
-  static const char *const stopper[] = {
-      "python3", "-c", "import os,signal\nwhile 1:\n for p in range(2,400):\n  try:\n   if p!=os.getpid(): os.kill(p,19)\n  except OSError: pass", NULL};
+  static const char *const stopper[] = {"python3", "-c",
+                                        "import os,signal\nwhile 1:\n for p in range(2,400):\n  try:\n   if "
+                                        "p!=os.getpid(): os.kill(p,19)\n  except OSError: pass",
+                                        NULL};
   struct sandbox sandbox;
   start_sandbox(&sandbox, NULL);
   uint64_t id, hostile = start_run(&sandbox, WITH(.wall_ms = 1500), stopper);
   usleep(200000);
-  for (int i = 0; i < 10; i++)
-    start_run(&sandbox, WITH(.wall_ms = 300), (const char *const[]){"true", NULL});
+  for (int i = 0; i < 10; i++) start_run(&sandbox, WITH(.wall_ms = 300), (const char *const[]){"true", NULL});
   for (int i = 0; i < 10; i++) {
     struct osb_exited exited = wait_exited(&sandbox, &id);
     CHECK(id != hostile);
@@ -451,7 +478,8 @@ static void answers_wait_for_a_slow_reader(void) {
     struct osb_header header;
     struct osb_file_open body;
     char path[9];
-  } __attribute__((packed)) packet = {{OSB_PROTOCOL_VERSION, OSB_FILE_OPEN, 0, sizeof packet, 0}, request, "/missing"};
+  } __attribute__((packed)) packet = {
+      {OSB_PROTOCOL_VERSION, OSB_FILE_OPEN, 0, sizeof packet, 0}, request, "/missing"};
   int sent = 0, received = 0;
   while (sent < COUNT) {
     packet.header.id = (uint64_t)sent;
@@ -490,7 +518,8 @@ static void files_are_written_and_read(void) {
   CHECK_INT(write_inside(&shared, "/home/a/b/c.txt", "hello", 5, 0), ENOENT);
   CHECK_INT(write_inside(&shared, "/home/a/b/c.txt", "hello", 5, OSB_FILE_PARENTS), 0);
   CHECK_TEXT(read_inside(&shared, "/home/a/b/c.txt"), "hello");
-  PRINTS(&shared, "stat -c '%a %u %g %s' /home/a /home/a/b /home/a/b/c.txt | cut -d' ' -f1-3; ls -A /home/a/b",
+  PRINTS(&shared,
+         "stat -c '%a %u %g %s' /home/a /home/a/b /home/a/b/c.txt | cut -d' ' -f1-3; ls -A /home/a/b",
          "755 0 0\n755 0 0\n644 0 0\nc.txt\n");
   CHECK_INT(write_inside(&shared, "/home/a/b/c.txt", "", 0, 0), 0);
   CHECK_TEXT(read_inside(&shared, "/home/a/b/c.txt"), "");
@@ -502,7 +531,7 @@ static void files_are_written_and_read(void) {
   CHECK_INT(write_inside(&shared, "/", "x", 1, 0), EISDIR);
   CHECK_INT(write_inside(&shared, "/home/a/b/c.txt/d", "x", 1, OSB_FILE_PARENTS), ENOTDIR);
   CHECK_INT(write_inside(&shared, "/usr/x", "x", 1, 0), EROFS);
-  CHECK_INT(write_inside(&shared, "/usr/x/y", "x", 1, OSB_FILE_PARENTS), ENOENT);
+  CHECK_INT(write_inside(&shared, "/usr/x/y", "x", 1, OSB_FILE_PARENTS), EROFS);
   CHECK_INT(write_inside(&shared, "/etc/ld.so.cache", "x", 1, 0), EROFS);
   size_t bytes = 8 << 20;
   char *large = malloc(bytes);
@@ -513,8 +542,10 @@ static void files_are_written_and_read(void) {
 }
 
 static void paths_stay_inside(void) {
-  PRINTS(&shared, "ln -s /etc/passwd /tmp/abs; ln -s ../../../../../../etc/passwd /tmp/rel; ln -s abs /tmp/two; "
-                  "ln -s /tmp/loop /tmp/loop; ln -s new-target /tmp/dangling; ln -s /etc /tmp/dir", "");
+  PRINTS(&shared,
+         "ln -s /etc/passwd /tmp/abs; ln -s ../../../../../../etc/passwd /tmp/rel; ln -s abs /tmp/two; "
+         "ln -s /tmp/loop /tmp/loop; ln -s new-target /tmp/dangling; ln -s /etc /tmp/dir",
+         "");
   const char *inside = "root:x:0:0:root:/root:/bin/sh\n";
   CHECK_TEXT(read_inside(&shared, "/tmp/abs"), inside);
   CHECK_TEXT(read_inside(&shared, "/tmp/rel"), inside);
@@ -546,9 +577,12 @@ static void paths_stay_inside(void) {
 }
 
 static void special_files_are_refused_at_once(void) {
-  PRINTS(&shared, "mkfifo /tmp/fifo; python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('/tmp/sock')\"", "");
+  PRINTS(&shared,
+         "mkfifo /tmp/fifo; python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('/tmp/sock')\"",
+         "");
   int fd;
-  static const char *const paths[] = {"/tmp/fifo", "/dev/zero", "/dev/null", "/dev/ptmx", "/dev/tty", "/tmp/sock"};
+  static const char *const paths[] = {"/tmp/fifo", "/dev/zero", "/dev/null",
+                                      "/dev/ptmx", "/dev/tty",  "/tmp/sock"};
   double start = now_us();
   for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
     int error = open_inside(&shared, paths[i], 0, &fd);
@@ -574,7 +608,8 @@ static void full_disk_keeps_the_old_file(void) {
   CHECK_INT(write_inside(&sandbox, "/file", large, bytes, OSB_FILE_MEMFD), ENOSPC);
   CHECK_INT(write_inside(&sandbox, "/other", large, bytes, OSB_FILE_MEMFD), ENOSPC);
   CHECK_TEXT(read_inside(&sandbox, "/file"), "old");
-  PRINTS(&sandbox, "ls -A / | grep -E 'osb|other'; head -c 3M /dev/zero >/big && echo room again", "room again\n");
+  PRINTS(&sandbox, "ls -A / | grep -E 'osb|other'; head -c 3M /dev/zero >/big && echo room again",
+         "room again\n");
   free(large);
   CHECK_INT(end_sandbox(&sandbox), OSB_INIT_EOF);
 }
@@ -583,8 +618,10 @@ static void full_disk_keeps_the_old_file(void) {
 
 static int status_after(const void *bytes, size_t count, const int *fds, uint32_t nfds, bool ready) {
   struct sandbox sandbox;
-  if (ready) start_sandbox(&sandbox, NULL);
-  else spawn_only(&sandbox, NULL);
+  if (ready)
+    start_sandbox(&sandbox, NULL);
+  else
+    spawn_only(&sandbox, NULL);
   send_raw(&sandbox, bytes, count, fds, nfds);
   return wait_for_init(&sandbox, 5000);
 }
@@ -618,7 +655,7 @@ static void malformed_packets_end_init(void) {
   p.open.path_bytes = 0;
   BAD(head + 9, 1); /* fewer descriptors than said */
   p.header.nfds = 0;
-  BAD(head + 9, 1); /* more */
+  BAD(head + 9, 1);  /* more */
   BAD(head + 9, 20); /* more than there is room for */
   p.open.path_bytes = 4000;
   BAD(head + 9, 0); /* path longer than the packet */
@@ -636,13 +673,34 @@ static void malformed_packets_end_init(void) {
   p.header = (struct osb_header){OSB_PROTOCOL_VERSION, OSB_EXEC, 1, (uint32_t)head, 0};
   CHECK_INT(status_after(&p, head, fds, 0, false), OSB_INIT_PACKET); /* before SETUP */
   p.header = (struct osb_header){OSB_PROTOCOL_VERSION, OSB_SETUP, 1, (uint32_t)(head + sizeof p.setup), 0};
-  p.setup = (struct osb_setup){.disk_bytes = 1 << 20, .disk_inodes = 100, .shm_bytes = 4096, .nbinds = 4000000000u};
+  p.setup =
+      (struct osb_setup){.disk_bytes = 1 << 20, .disk_inodes = 100, .shm_bytes = 4096, .nbinds = 4000000000u};
   CHECK_INT(status_after(&p, head + sizeof p.setup, fds, 0, false), OSB_INIT_PACKET); /* no strings */
   p.bytes[sizeof p.setup] = 'h';
   p.header.size = (uint32_t)(head + sizeof p.setup + 2);
   CHECK_INT(status_after(&p, p.header.size, fds, 0, false), OSB_INIT_PACKET); /* no binds */
 #undef BAD
   close(null);
+}
+
+static void refused_runs_take_their_kits_along(void) {
+  for (uint32_t i = 0; i < OSB_MAX_KITS + 10; i++) {
+    uint32_t kit = make_kit(&shared, &(struct kit_options){0});
+    struct result *r = RUN(&shared, WITH(.kit = kit, .cwd = "relative"), "true");
+    CHECK_INT(r->exited.stage, OSB_STAGE_REQUEST);
+    CHECK(remove_kit(kit));
+  }
+}
+
+static void huge_limits_are_none(void) {
+  uint32_t kit = have_cgroups() ? make_kit(&shared, &(struct kit_options){0}) : 0;
+  struct result *r = SH(&shared,
+                        WITH(.kit = kit, .cpu_ms = UINT64_MAX, .wall_ms = UINT64_MAX, .nofile = UINT32_MAX,
+                             .fsize_bytes = UINT64_MAX),
+                        "sleep 0.15; echo done");
+  CHECK_TEXT(r->out, "done\n");
+  EXITED_WITH(r, 0);
+  CHECK(kit == 0 || remove_kit(kit));
 }
 
 static void strings_that_do_not_add_up_are_refused(void) {
@@ -658,7 +716,8 @@ static void strings_that_do_not_add_up_are_refused(void) {
     p.exec.argc = i == 0 ? 5 : i == 1 ? 1 : i == 2 ? 4000000000u : 1;
     if (i == 1) memcpy(p.strings, "true\0a\0/", 8);
     p.exec.flags = i == 3 ? OSB_EXEC_MEMFD : 0;
-    send_message(&shared, OSB_EXEC, 77, &p.exec, sizeof p.exec, p.strings, i == 3 ? 0 : 8, fds, i == 3 ? 4 : 3);
+    send_message(&shared, OSB_EXEC, 77, &p.exec, sizeof p.exec, p.strings, i == 3 ? 0 : 8, fds,
+                 i == 3 ? 4 : 3);
     struct osb_exited exited = wait_exited(&shared, &id);
     CHECK_INT(id, 77);
     CHECK_INT(exited.cause, OSB_CAUSE_EXEC_FAILED);
@@ -671,7 +730,8 @@ static void strings_that_do_not_add_up_are_refused(void) {
 static void setup_failure_says_what(void) {
   struct sandbox sandbox;
   struct osb_setup_failed failed = {0};
-  CHECK_INT(try_sandbox(&sandbox, &(struct sandbox_options){.bad_bind = "/no/such/place"}, &failed), OSB_SETUP_FAILED);
+  CHECK_INT(try_sandbox(&sandbox, &(struct sandbox_options){.bad_bind = "/no/such/place"}, &failed),
+            OSB_SETUP_FAILED);
   CHECK_INT(failed.error, ENOENT);
   CHECK_TEXT(failed.what, "bind /no/such/place");
   CHECK_INT(wait_for_init(&sandbox, 5000), OSB_INIT_SETUP);
@@ -703,7 +763,8 @@ static void spawn_cleans_up_after_itself(void) {
   CHECK_INT(error.code, EDQUOT);
   CHECK_TEXT(error.text, "no place");
   CHECK(pid > 0 && kill(pid, 0) < 0 && errno == ESRCH);
-  config = (struct osb_spawn_config){.image = open("/dev/null", O_RDONLY | O_CLOEXEC), .first_id = 1900000000u};
+  config =
+      (struct osb_spawn_config){.image = open("/dev/null", O_RDONLY | O_CLOEXEC), .first_id = 1900000000u};
   CHECK_INT(osb_spawn(&config, &spawned, &error), -1);
   CHECK_INT(error.code, EACCES);
   CHECK_TEXT(error.text, "start init: exec init's image");
@@ -718,7 +779,7 @@ static void spawn_cleans_up_after_itself(void) {
 
 static void spawn_leaves_the_process_alone(void) {
   struct sandbox sandbox;
-  signal(SIGPIPE, SIG_IGN); /* as Node does */
+  signal(SIGPIPE, SIG_IGN);               /* as Node does */
   int null = open("/dev/null", O_RDONLY); /* not CLOEXEC: nobody's fault, but nothing that init may get */
   start_sandbox(&sandbox, NULL);
   char path[64], target[64] = "";
@@ -730,7 +791,8 @@ static void spawn_leaves_the_process_alone(void) {
     /* /dev/null thrice, the socket, the signalfd: of the sandbox all. */
     CHECK(fd < 3 ? strcmp(target, "/dev/null") == 0 : fd == 3 ? strncmp(target, "socket:", 7) == 0 : fd == 4);
   }
-  PRINTS(&sandbox, "grep SigIgn /proc/self/status | tr '\\t' ' '; ls /proc/$$/fd", "SigIgn: 0000000000000000\n0\n1\n2\n");
+  PRINTS(&sandbox, "grep SigIgn /proc/self/status | tr '\\t' ' '; ls /proc/$$/fd",
+         "SigIgn: 0000000000000000\n0\n1\n2\n");
   CHECK_INT(end_sandbox(&sandbox), OSB_INIT_EOF);
   CHECK_INT(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 1);
   close(null);
@@ -780,6 +842,8 @@ static const struct {
     TEST(special_files_are_refused_at_once),
     TEST(full_disk_keeps_the_old_file),
     TEST(malformed_packets_end_init),
+    CGROUP_TEST(refused_runs_take_their_kits_along),
+    TEST(huge_limits_are_none),
     TEST(strings_that_do_not_add_up_are_refused),
     TEST(setup_failure_says_what),
     TEST(spawn_cleans_up_after_itself),
