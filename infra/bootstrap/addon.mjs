@@ -11,6 +11,8 @@ const BUILD_STAMP = inProject('build/Release/.sources')
 const PREBUILDS = inProject('prebuilds')
 const PREBUILD_STAMP = join(PREBUILDS, '.sources')
 const COMPILER = ['g++', 'make', 'python3']
+/** With it init starts 0.8 ms faster (see native/init/Makefile); without it, it does the same. */
+const MUSL = 'musl-dev'
 /** Debian's own layout of Node's headers (package libnode-dev). */
 const DEBIAN_HEADERS = '/usr/include/nodejs'
 
@@ -46,12 +48,27 @@ function loads() {
 function compile() {
   const missing = ['cc', ...COMPILER].filter((program) => !isInPath(program))
   if (missing.length > 0) install(COMPILER, 'building the native addon')
+  installMusl()
   const headers = headersOf(process.execPath)
   say(`building the native addon (node-gyp, headers in ${headers})`)
   const nodeGyp = inProject('node_modules/node-gyp/bin/node-gyp.js')
   // Not `rebuild`: that would throw away what else is in build/.
   const args = [nodeGyp, 'configure', 'build', `--nodedir=${headers}`, '--jobs=max']
   carryOut(process.execPath, args, { cwd: inProject(), remedy: 'the compiler says why above' })
+}
+
+/** If that is easy; it is not needed. */
+function installMusl() {
+  const isThere = readdirSync('/usr/lib').some(
+    (name) => existsSync(`/usr/lib/${name}/rcrt1.o`) && name.includes('musl'),
+  )
+  if (isThere || process.getuid() !== 0 || !isInPath('apt-get')) return
+  try {
+    install([MUSL], 'a faster start of sandboxes')
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error
+    say(`going on without ${MUSL}`)
+  }
 }
 
 /** The folder for --nodedir: with it node-gyp needs no download. */
