@@ -5,12 +5,11 @@
  * with running threads, thread pointer included, so until its execveat it may touch nothing of libc: no
  * errno, no locks, only raw system calls.
  *
- *   parent                                        child (uid still outside, all capabilities in the new
- * namespaces) clone3 ─────────────────────────────────────▶ numbers its descriptors 3..6, closes all others
- *   uid_map, gid_map, cgroups                     reads `go` (end of file: parent gave up or died)
- *   writes a byte to `go` ──────────────────────▶ setsid, becomes 0 of the id map
- *   reads `status` until end of file ◀──────────  execveat(image): CLOEXEC closes `status`; or failed: says
- * where, exits
+ *   parent                                   child (uid still outside, all capabilities in the new namespaces)
+ *   clone3 ────────────────────────────────▶ numbers its descriptors 3..6, closes all others
+ *   uid_map, gid_map, cgroups                reads `go` (end of file: parent gave up or died)
+ *   writes a byte to `go` ─────────────────▶ setsid, becomes 0 of the id map
+ *   reads `status` until end of file ◀────── execveat(image): CLOEXEC closes `status`; failed: says where, exits
  *
  * End of file on `status` also says that the child has left the shared memory (the kernel closes CLOEXEC
  * descriptors after it has switched to the new memory), which is when stack and handoff may go.

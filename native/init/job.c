@@ -20,8 +20,7 @@
  * often than is worth a wake-up, and often enough to notice an OOM kill of a child soon. */
 #define LOOK_MIN_NS (1 * NS_PER_MS)
 #define LOOK_MAX_NS (100 * NS_PER_MS)
-/* While the killed are dying: SIGCHLD tells of our own children, the clock of those that somebody else reaps.
- */
+/* While the killed are dying: SIGCHLD tells of our own children, the clock of those that others reap. */
 #define SWEEP_MIN_NS (1 * NS_PER_MS)
 #define SWEEP_MAX_NS (50 * NS_PER_MS)
 
@@ -272,8 +271,7 @@ static int64_t deadline(int64_t now, uint64_t wall_ms) {
  * while no other process exists inside: a command could stop the child just then (kill(-1, SIGSTOP)), and
  * init with it, limits and all. Next to others it is a fork. (Sharing memory without waiting is no way out
  * either: the OOM killer, called by the exec's charges to a small memory cgroup, kills all who share the
- * victim's memory, unless the victim is a vfork's.)
- */
+ * victim's memory, unless the victim is a vfork's.) */
 static int fork_command(struct job *job, const struct command *command) {
   struct exec_failure *failure = failure_of(job);
   *failure = (struct exec_failure){0};

@@ -274,7 +274,7 @@ static void cpu_limit_counts_all_processes(void) {
 }
 
 static void cpu_limit_without_cgroup_is_the_rlimit(void) {
-  struct result *r = SH(&shared, WITH(.cpu_ms = 1), "while :; do :; done");
+  struct result *r = SH(&shared, WITH(.cpu_ms = 1, .wall_ms = 60000), "while :; do :; done");
   CHECK_INT(r->exited.cause, OSB_CAUSE_CPU_LIMIT);
   CHECK_INT(r->exited.signal, SIGXCPU);
   /* 2 s as the kernel counts for the limit: by ticks, which a busy host makes coarse. */
