@@ -406,7 +406,7 @@ static void kill_ends_one_job_only(void) {
     uint64_t stays = start_run(&shared, WITH(.kit = kits[0]), nested);
     uint64_t goes = start_run(&shared, WITH(.kit = kits[1]), sleeper);
     uint64_t id;
-    usleep(50000);
+    PRINTS(&shared, "until [ \"$(pgrep -cx sleep)\" = 3 ]; do :; done", "");
     struct osb_kill request = {goes, OSB_CAUSE_CANCELLED};
     send_message(&shared, OSB_KILL, 1, &request, sizeof request, NULL, 0, NULL, 0);
     struct osb_exited exited = wait_exited(&shared, &id);
