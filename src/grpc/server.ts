@@ -1,5 +1,11 @@
 import { join } from 'node:path'
-import { Server, ServerCredentials, type ServiceDefinition } from '@grpc/grpc-js'
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  setLogVerbosity,
+} from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { ReflectionService } from '@grpc/reflection'
 import { HealthImplementation, protoPath as healthProtoPath } from 'grpc-health-check'
@@ -35,6 +41,9 @@ export interface GrpcServer {
   /** Takes no new calls, answers those under way, and cuts off what is left after `graceMs`. Again, to hurry. */
   stop(graceMs: number): Promise<void>
 }
+
+// The library would write to stderr what it also throws.
+setLogVerbosity(logVerbosity.NONE)
 
 export async function startGrpc({ client, log, host, port }: GrpcOptions): Promise<GrpcServer> {
   const definition = loadSync([join(packageRoot, 'proto/sandbox.proto'), healthProtoPath], {

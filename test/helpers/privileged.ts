@@ -5,5 +5,8 @@ import { packageRoot } from '../../src/config/package-root.ts'
 
 const hasAddon = existsSync(join(packageRoot, 'build/Release')) || existsSync(join(packageRoot, 'prebuilds'))
 
-/** For tests that make sandboxes: skipped, and reported so, where there is no root or no addon. */
-export const privileged = process.getuid?.() === 0 && hasAddon ? test : test.skip
+/**
+ * For tests that make sandboxes: skipped, and reported so, where there is no root or no addon. Those of one file run one
+ * after another, because a dozen services at a time would starve each other.
+ */
+export const privileged = process.getuid?.() === 0 && hasAddon ? test.serial : test.serial.skip
