@@ -94,7 +94,9 @@ async function* readOn(
         delivered += 1
         if (streamSequence > progress.end) return
         progress.last = streamSequence
-        yield message.json<SandboxEvent>()
+        // A server that is asked for a time behind its last message may give all of them instead of none.
+        const isOld = query.sinceMs !== undefined && message.info.timestampNanos < nanos(query.sinceMs)
+        if (!isOld) yield message.json<SandboxEvent>()
         if (!query.follow && (pending === 0 || streamSequence === progress.end)) return
       }
       if (query.signal?.aborted) return
