@@ -72,11 +72,12 @@ export class Deadlines {
       this.#queued.delete(head.key)
       const wantedAt = this.#wanted.get(head.key)
       if (wantedAt === undefined) continue
-      if (wantedAt <= now) {
+      if (wantedAt > head.at) {
+        // Back into the heap even if it is due too, so that all come in order of time.
+        this.#push({ key: head.key, at: wantedAt })
+      } else {
         this.#wanted.delete(head.key)
         due.push(head.key)
-      } else {
-        this.#push({ key: head.key, at: wantedAt })
       }
     }
     for (const key of due) this.#onDue(key)
