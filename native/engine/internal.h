@@ -200,6 +200,11 @@ struct osb_engine {
 
 int64_t osb_now_ms(void);
 
+/* Host uid and gid of the inside's root. */
+static inline uint32_t osb_first_id(const struct osb_sandbox *sandbox) {
+  return OSB_FIRST_ID + sandbox->id_slot * OSB_ID_RANGE;
+}
+
 /* engine.c */
 void osb_bury(struct osb_engine *engine, struct osb_grave *grave, void *memory);
 int osb_watch_add(struct osb_engine *engine, struct osb_watch *watch, uint32_t events, struct osb_error *error);

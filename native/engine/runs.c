@@ -98,13 +98,20 @@ void osb_run_close_streams_locked(struct osb_run *run) {
 
 /* ---- Making ---- */
 
+/* A pipe belongs to who makes it. Given to the sandbox's root, /dev/stdout and /dev/stderr can be opened inside. */
+static int give_away(const struct osb_run *run, int fd, struct osb_error *error) {
+  uint32_t id = osb_first_id(run->sandbox);
+  return fchown(fd, id, id) < 0 ? osb_fail(error, errno, "fchown of a pipe") : 0;
+}
+
 static int open_output(struct osb_stream *stream, struct osb_message *exec, struct osb_error *error) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0) return osb_fail(error, errno, "pipe for output");
   stream->watch.fd = ends[0];
   exec->fds[exec->nfds++] = ends[1];
   /* Ours only: the command's end must block. */
-  return fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0 ? osb_fail(error, errno, "fcntl of a pipe") : 0;
+  if (fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0) return osb_fail(error, errno, "fcntl of a pipe");
+  return give_away(stream->run, ends[1], error);
 }
 
 static int open_input(struct osb_run *run, const struct osb_exec_config *config, struct osb_error *error) {
@@ -119,6 +126,7 @@ static int open_input(struct osb_run *run, const struct osb_exec_config *config,
   exec->fds[exec->nfds++] = ends[0];
   run->in.watch.fd = ends[1];
   if (fcntl(ends[1], F_SETFL, O_NONBLOCK) < 0) return osb_fail(error, errno, "fcntl of a pipe");
+  if (give_away(run, ends[1], error) < 0) return -1;
   /* What fits into the pipe needs no copy and no event. The reading end is ours yet: no SIGPIPE here. */
   ssize_t n = write(ends[1], config->stdin_data, config->stdin_bytes);
   size_t written = n > 0 ? (size_t)n : 0;

@@ -89,7 +89,7 @@ static int start_init(struct osb_sandbox *sandbox, struct osb_error *error) {
   struct osb_engine *engine = sandbox->engine;
   struct osb_spawn_config config = {
       .image = engine->image,
-      .first_id = OSB_FIRST_ID + sandbox->id_slot * OSB_ID_RANGE,
+      .first_id = osb_first_id(sandbox),
       .host_network = sandbox->host_network,
       .place = place,
       .context = sandbox,
@@ -110,6 +110,7 @@ static int start_init(struct osb_sandbox *sandbox, struct osb_error *error) {
     sandbox->setup = NULL;
     osb_kits_want_locked(sandbox);
   } else { /* destroyed meanwhile */
+    osb_watch_close(&sandbox->socket);
     pidfd_send_signal(sandbox->pidfd.fd, SIGKILL, NULL, 0);
   }
   pthread_mutex_unlock(&sandbox->lock);
@@ -339,15 +340,20 @@ static bool read_answer_locked(struct osb_sandbox *sandbox, struct news *news) {
   uint8_t packet[OSB_MAX_ANSWER];
   int fds[OSB_MAX_FDS], flags = 0;
   size_t nfds;
-  if (sandbox->socket.fd < 0) return false;
+  if (sandbox->socket.fd < 0 || sandbox->state == OSB_ENDING) return false;
   ssize_t n = receive(sandbox->socket.fd, packet, fds, &nfds, &flags);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  if (n < 0) osb_sandbox_condemn_locked(sandbox, "recvmsg from init: %s", strerror(errno));
-  else if (flags & (MSG_TRUNC | MSG_CTRUNC)) osb_sandbox_condemn_locked(sandbox, "init broke the protocol: too long");
-  else if (n == 0 && nfds == 0) {
+  /* ECONNRESET: it ended with something of ours unread. */
+  if ((n == 0 && nfds == 0) || (n < 0 && errno == ECONNRESET)) {
     sandbox->ended_by_itself = true;
     osb_sandbox_condemn_locked(sandbox, "init closed its socket");
-  } else take_answer(sandbox, packet, (size_t)n, fds, nfds, news);
+  } else if (n < 0) {
+    osb_sandbox_condemn_locked(sandbox, "recvmsg from init: %s", strerror(errno));
+  } else if (flags & (MSG_TRUNC | MSG_CTRUNC)) {
+    osb_sandbox_condemn_locked(sandbox, "init broke the protocol: packet too long");
+  } else {
+    take_answer(sandbox, packet, (size_t)n, fds, nfds, news);
+  }
   for (size_t i = 0; i < nfds; i++)
     if (fds[i] >= 0) close(fds[i]);
   return true;
