@@ -143,8 +143,10 @@ export const sessionCases: ContractCase[] = [
       t.is(await pwd({ cwd: '/' }), '/tmp\n')
       t.is(await pwd({ cwd: '/usr' }), '/usr\n')
       t.is((await ask(service, 'GET', `/sessions/${id}`)).json.cwd, '/tmp')
-      const noDirectory = await ask(service, 'POST', `/sessions/${id}/cwd`, { cwd: '/etc/passwd' })
-      assertProblem(t, noDirectory, 400, { code: 'not_a_directory' })
+      for (const cwd of ['/etc/passwd', '/none']) {
+        const noDirectory = await ask(service, 'POST', `/sessions/${id}/cwd`, { cwd })
+        assertProblem(t, noDirectory, 400, { code: 'not_a_directory', field: 'cwd' })
+      }
       const relative = await ask(service, 'POST', `/sessions/${id}/cwd`, { cwd: 'tmp' })
       assertProblem(t, relative, 400, { code: 'invalid_argument', field: 'cwd' })
     },
