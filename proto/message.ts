@@ -26,6 +26,13 @@ export const HEADERS = {
   bodyBytes: 'Osb-Body-Bytes',
 } as const
 
+const ACTOR = /^[!-~]{1,64}$/
+
+/** Whether `text` may name who asks: 1 to 64 printable ASCII characters without blanks, for logs and events. */
+export function isActor(text: string): boolean {
+  return ACTOR.test(text)
+}
+
 export type AnswerKind = 'result' | 'error' | 'beat'
 
 /** Payloads up to this travel in the message itself; above it they would delay the small ones behind them. */

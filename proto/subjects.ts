@@ -61,7 +61,17 @@ export const WORKER_QUEUE = 'workers'
 /** JetStream stream that keeps the events. */
 export const EVENT_STREAM = 'OSB_EVENTS'
 
+/** Of the subjects of every version. */
+const OWN_PREFIX = 'osb.'
 const INBOX_PREFIX = '_INBOX.'
+
+/**
+ * First tokens of the inboxes of a user: with those of each apart, permissions can keep a service from reading the
+ * answers to others. Users whose name is no token share theirs, as do connections without a user.
+ */
+export function inboxPrefix(user: string | undefined): string {
+  return user === undefined || !isSubjectToken(user) ? INBOX_PREFIX.slice(0, -1) : INBOX_PREFIX + user
+}
 
 /** Whether `subject` is an inbox, the only kind of subject that a message may have us publish requests to. */
 export function isInbox(subject: string): boolean {
@@ -73,7 +83,7 @@ export function isInbox(subject: string): boolean {
  * against the publisher's permissions: an answer must not become a command to another tenant or to the server itself.
  */
 export function isReplySubject(subject: string): boolean {
-  return !subject.startsWith(`${ROOT.split('.')[0]}.`) && !subject.startsWith('$')
+  return !subject.startsWith(OWN_PREFIX) && !subject.startsWith('$')
 }
 
 /** Takes a cancel subject apart; undefined where it is none. */

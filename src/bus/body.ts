@@ -3,12 +3,22 @@
  * serves requests and answers, on a connection of their own.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { createInbox, type Msg, NatsError, type Subscription } from 'nats'
+import type { Msg, Subscription } from 'nats'
 import { invalid, SandboxError } from '../../proto/errors.ts'
 import { BODY_HOLD_MS, BODY_RANGE_BYTES, BODY_WINDOW, type BodyRangeRequest } from '../../proto/message.ts'
-import { answerHead, EMPTY, errorOf, kindOf, type Offer, parseJson, textOf } from './codec.ts'
+import {
+  answerHead,
+  EMPTY,
+  errorOf,
+  isNoResponders,
+  type Offer,
+  parseJson,
+  readHead,
+  textOf,
+} from './codec.ts'
 import { busUnavailable, type Link } from './connection.ts'
 import type { Logger } from './logger.ts'
+import { ReplyInbox } from './reply-inbox.ts'
 
 /** All bodies offered at a time: eight of the largest. Beyond it callers are told to come again. */
 export const MAX_HELD_BYTES = 512 * 1024 * 1024
@@ -29,7 +39,8 @@ interface Held {
 export class Bodies {
   readonly #link: Link
   readonly #log: Logger
-  readonly #inbox = createInbox()
+  readonly #prefix: string
+  readonly #answers: ReplyInbox
   readonly #held = new Map<string, Held>()
   #heldBytes = 0
   #fetchedBytes = 0
@@ -38,10 +49,10 @@ export class Bodies {
 
   constructor(link: Link, log: Logger) {
     this.#link = link
+    this.#prefix = `${link.newInbox()}.`
     this.#log = log
-    this.#subscription = link.nc.subscribe(`${this.#inbox}.*`, {
-      callback: (_error, message) => this.#onAsked(message),
-    })
+    this.#subscription = link.subscribe(`${this.#prefix}*`, (message) => this.#onAsked(message))
+    this.#answers = new ReplyInbox(link, () => {})
   }
 
   /** Holds `content` until it is fetched, withdrawn, or not asked for in BODY_HOLD_MS. Throws `too_many_runs`. */
@@ -50,7 +61,7 @@ export class Bodies {
       throw new SandboxError('too_many_runs', 'Too many large bodies are under way.')
     }
     this.#count += 1
-    const source = `${this.#inbox}.${this.#count.toString(36)}`
+    const source = this.#prefix + this.#count.toString(36)
     const expiry = setTimeout(() => this.#expire(source), BODY_HOLD_MS).unref()
     this.#held.set(source, { content, expiry })
     this.#heldBytes += content.length
@@ -123,17 +134,30 @@ export class Bodies {
       if (!(await this.#link.untilConnected(RECONNECT_PATIENCE_MS))) {
         throw busUnavailable('The connection to the bus was lost while a body was fetched.')
       }
-      try {
-        const answer = await this.#link.nc.request(source, question, { timeout: RANGE_TIMEOUT_MS })
-        return rangeIn(answer, range.length)
-      } catch (thrown) {
-        if (!(thrown instanceof NatsError)) throw thrown
-        if (attempt === RANGE_ATTEMPTS) {
-          throw new SandboxError('timeout', 'The source of the body does not answer.', { cause: thrown })
-        }
-        await sleep(RANGE_PAUSE_MS)
+      const answer = await this.#answerTo(source, question)
+      const bytes = answer === undefined ? undefined : rangeIn(answer, range.length)
+      if (bytes !== undefined) return bytes
+      if (attempt === RANGE_ATTEMPTS) {
+        throw new SandboxError('timeout', 'The source of the body does not answer.')
       }
+      await sleep(RANGE_PAUSE_MS)
     }
+  }
+
+  /** Undefined where none came. */
+  #answerTo(source: string, question: string): Promise<Msg | undefined> {
+    return new Promise((resolve) => {
+      const settle = (answer: Msg | undefined) => {
+        clearTimeout(timer)
+        sent.forget()
+        resolve(answer)
+      }
+      const timer = setTimeout(() => settle(undefined), RANGE_TIMEOUT_MS)
+      const sent = this.#answers.send(source, question, undefined, {
+        onFrame: settle,
+        onConnectionLost: () => settle(undefined),
+      })
+    })
   }
 
   #onAsked(message: Msg): void {
@@ -145,7 +169,7 @@ export class Bodies {
     } catch (thrown) {
       const error = SandboxError.from(thrown)
       if (error.code === 'internal') this.#log.error({ err: thrown }, 'a range of a body could not be sent')
-      message.respond(JSON.stringify(error.toProblem()), { headers: answerHead('error') })
+      message.respond(JSON.stringify(error.toProblem()), { headers: answerHead('error').asHeaders })
     }
   }
 
@@ -170,8 +194,10 @@ function isWithin(value: unknown, min: number, max: number): value is number {
   return Number.isInteger(value) && (value as number) >= min && (value as number) <= max
 }
 
-function rangeIn(answer: Msg, length: number): Uint8Array {
-  if (kindOf(answer) === 'error') throw errorOf(parseJson(textOf(answer.data)))
+/** Undefined where nobody listens. */
+function rangeIn(answer: Msg, length: number): Uint8Array | undefined {
+  if (readHead(answer).kind === 'error') throw errorOf(parseJson(textOf(answer.data)))
+  if (isNoResponders(answer)) return undefined
   if (answer.data.length !== length) {
     throw new SandboxError('internal', `A range of ${length} bytes came with ${answer.data.length}.`)
   }

@@ -6,9 +6,12 @@ import { NatsEventLog } from './event-log.ts'
 import { NatsBusServer } from './server.ts'
 import { WorkerWatch } from './worker-watch.ts'
 
-/** Everything that a process does on the bus, over one pair of connections. */
+/**
+ * Everything that a process does on the bus, over one pair of connections. Each part subscribes to what it needs when it
+ * is first used, because gateways, workers and auditors have different permissions.
+ */
 export interface Bus {
-  client: BusClient
+  readonly client: BusClient
   server: BusServer
   events: NatsEventLog
   /** Version of the nats-server, e.g. `2.9.10`. */
@@ -26,12 +29,17 @@ export async function openBus(options: ConnectOptions): Promise<Bus> {
   const bodies = new Bodies(connection.bulk, log)
   // A source that the server does not know yet would be asked in vain.
   await connection.bulk.nc.flush()
+  let client: BusClient | undefined
+  const { requests } = connection
   return {
-    client: new NatsBusClient(connection, bodies, new WorkerWatch(connection.requests, log)),
+    get client() {
+      client ??= new NatsBusClient(connection, bodies, new WorkerWatch(requests))
+      return client
+    },
     server: new NatsBusServer(connection, bodies, log),
-    events: new NatsEventLog(connection.requests, log),
-    serverVersion: connection.requests.nc.info?.version ?? 'unknown',
-    connected: () => connection.requests.connected,
+    events: new NatsEventLog(requests, log),
+    serverVersion: requests.nc.info?.version ?? 'unknown',
+    connected: () => requests.connected,
     close: async () => {
       bodies.close()
       await connection.close()

@@ -1,10 +1,22 @@
-import { headers, type Msg, type MsgHdrs } from 'nats'
+import type { Msg } from 'nats'
 import { type ErrorCode, invalid, SandboxError } from '../../proto/errors.ts'
-import { type CancelRequest, HEADERS, MAX_ANSWER_BYTES } from '../../proto/message.ts'
+import { type CancelRequest, HEADERS, isActor, MAX_ANSWER_BYTES } from '../../proto/message.ts'
 import { isSubjectToken, subjects } from '../../proto/subjects.ts'
 import type { Answer, BusClient, BusRequest, WorkerInfo } from './api.ts'
 import type { Bodies } from './body.ts'
-import { EMPTY, errorOf, kindOf, type Packed, pack, parseJson, type Unpacked, unpack } from './codec.ts'
+import {
+  EMPTY,
+  errorOf,
+  type IncomingHead,
+  type Offer,
+  OutgoingHead,
+  type Packed,
+  pack,
+  parseJson,
+  readHead,
+  type Unpacked,
+  unpack,
+} from './codec.ts'
 import { type BusConnection, busUnavailable, type Link } from './connection.ts'
 import { gatherAnswers } from './gather.ts'
 import { abortError, PendingAnswer } from './pending-answer.ts'
@@ -50,7 +62,7 @@ export class NatsBusClient implements BusClient {
     const packed = this.#pack(request)
     try {
       const messages = await gatherAnswers(this.#workers, {
-        send: (waiter) => this.#inbox.send(request.subject, packed, waiter),
+        send: (waiter) => this.#inbox.send(request.subject, packed.payload, packed.head, waiter),
         signal: request.signal,
         unanswered: () => this.#unanswered('no_worker'),
       })
@@ -77,7 +89,7 @@ export class NatsBusClient implements BusClient {
         },
       })
       try {
-        sent = this.#inbox.send(request.subject, packed, pending)
+        sent = this.#inbox.send(request.subject, packed.payload, packed.head, pending)
         pending.start()
       } catch (thrown) {
         reject(thrown)
@@ -101,22 +113,26 @@ export class NatsBusClient implements BusClient {
 
   /** An answer that nobody waits for any more: its body need not be held. */
   #refuseOffer(message: Msg): void {
-    if (!message.headers?.has(HEADERS.bodySource)) return
-    const { offer } = unpack(message)
+    const { offer } = unpack(readHead(message), message.data)
     if (offer !== undefined) this.#bodies.done(offer)
   }
 
   async #read<T>(message: Msg, signal?: AbortSignal): Promise<Answer<T>> {
-    const unpacked = unpack(message)
-    const answer =
-      unpacked.offer === undefined
-        ? { value: parseJson(unpacked.json ?? ''), body: unpacked.inline }
-        : await this.#fetch(unpacked, unpacked.offer, signal)
-    if (kindOf(message) === 'error') throw errorOf(answer.value)
+    const head = readHead(message)
+    const answer = await this.#readContent(head, message, signal).catch((thrown: unknown) => {
+      throw blameAnswerer(thrown)
+    })
+    if (head.kind === 'error') throw errorOf(answer.value)
     return answer as Answer<T>
   }
 
-  async #fetch({ json, jsonBytes }: Unpacked, offer: NonNullable<Unpacked['offer']>, signal?: AbortSignal) {
+  async #readContent(head: IncomingHead, message: Msg, signal?: AbortSignal): Promise<Answer> {
+    const unpacked = unpack(head, message.data)
+    if (unpacked.offer !== undefined) return this.#fetch(unpacked, unpacked.offer, signal)
+    return { value: parseJson(unpacked.json ?? ''), body: unpacked.inline }
+  }
+
+  async #fetch({ json, jsonBytes }: Unpacked, offer: Offer, signal?: AbortSignal): Promise<Answer> {
     try {
       if (offer.bytes > MAX_ANSWER_BYTES) {
         throw new SandboxError(
@@ -150,12 +166,16 @@ export class NatsBusClient implements BusClient {
   }
 }
 
-function requestHead({ requestId, actor, beats, tenant }: BusRequest): MsgHdrs {
+/** What the answering side got wrong must not look like a fault of the caller's. */
+function blameAnswerer(thrown: unknown): SandboxError {
+  if (thrown instanceof SandboxError && thrown.code !== 'invalid_argument') return thrown
+  return new SandboxError('internal', 'The answer cannot be read.', { cause: thrown })
+}
+
+function requestHead({ requestId, actor, beats, tenant }: BusRequest): OutgoingHead {
   if (!isSubjectToken(requestId)) throw invalid('request_id', 'must be 1 to 64 letters, digits, `-` or `_`')
   if (!isSubjectToken(tenant)) throw invalid('tenant', 'must be 1 to 64 letters, digits, `-` or `_`')
-  const head = headers()
-  head.set(HEADERS.requestId, requestId)
-  head.set(HEADERS.actor, actor)
-  if (beats) head.set(HEADERS.beats, '1')
-  return head
+  if (!isActor(actor)) throw invalid('actor', 'must be 1 to 64 printable characters without blanks')
+  const head = new OutgoingHead().set(HEADERS.requestId, requestId).set(HEADERS.actor, actor)
+  return beats ? head.set(HEADERS.beats, '1') : head
 }

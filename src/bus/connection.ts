@@ -1,7 +1,17 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type ConnectionOptions, connect, Events, type NatsConnection, NatsError } from 'nats'
+import {
+  type ConnectionOptions,
+  connect,
+  createInbox,
+  Events,
+  type Msg,
+  type NatsConnection,
+  NatsError,
+  type Subscription,
+} from 'nats'
 import { SandboxError } from '../../proto/errors.ts'
 import { INLINE_BODY_BYTES, MAX_INLINE_JSON_BYTES } from '../../proto/message.ts'
+import { inboxPrefix } from '../../proto/subjects.ts'
 import type { Logger } from './logger.ts'
 
 /** First connect: long enough for a nats-server that starts beside us, short enough for a person who waits. */
@@ -58,14 +68,16 @@ export async function connectBus(options: ConnectOptions): Promise<BusConnection
 /** One connection, whose state is known without asking it: what is published while it is down would be lost. */
 export class Link {
   readonly nc: NatsConnection
+  readonly #inboxPrefix: string
   readonly #log: Logger
   readonly #onLost = new Set<() => void>()
   readonly #onBack = new Set<() => void>()
   #connected = true
   #reconnectedAt: number | undefined
 
-  constructor(nc: NatsConnection, log: Logger) {
+  constructor(nc: NatsConnection, inboxPrefix: string, log: Logger) {
     this.nc = nc
+    this.#inboxPrefix = inboxPrefix
     this.#log = log
     void this.#watch()
     void nc.closed().then((reason) => {
@@ -78,9 +90,36 @@ export class Link {
     return this.#connected
   }
 
+  /** A new subject, to be continued by `.` and a token, that only this connection's user listens to. */
+  newInbox(): string {
+    return createInbox(this.#inboxPrefix)
+  }
+
   /** Whether the connection came back within the last `ms`. */
   reconnectedWithin(ms: number): boolean {
     return this.#reconnectedAt !== undefined && performance.now() - this.#reconnectedAt < ms
+  }
+
+  /**
+   * Nothing that `onMessage` throws gets out: in the client library it would end the loop that reads the connection,
+   * and malformed headers throw when they are looked at.
+   */
+  subscribe(
+    subject: string,
+    onMessage: (message: Msg) => void,
+    options: { queue?: string } = {},
+  ): Subscription {
+    return this.nc.subscribe(subject, {
+      ...options,
+      callback: (error, message) => {
+        try {
+          if (error === null) onMessage(message)
+          else this.#log.error({ err: error, subject }, 'subscription refused')
+        } catch (thrown) {
+          this.#log.warn({ err: thrown, subject: message.subject }, 'message not understood')
+        }
+      },
+    })
   }
 
   /** Calls `listener` each time the connection is lost, also for good. Returns what stops that. */
@@ -154,6 +193,7 @@ async function openLink(options: ConnectOptions, purpose: string): Promise<Link>
     try {
       const nc = await connect({
         ...connectionOptions,
+        inboxPrefix: inboxPrefix(connectionOptions.user),
         name: `${name} ${purpose}`,
         timeout: CONNECT_ATTEMPT_MS,
         maxReconnectAttempts: -1,
@@ -164,7 +204,7 @@ async function openLink(options: ConnectOptions, purpose: string): Promise<Link>
         // A stack trace for each request would cost more than encoding it.
         noAsyncTraces: true,
       })
-      return await checked(nc, log)
+      return await checked(nc, connectionOptions.user, log)
     } catch (thrown) {
       if (thrown instanceof SandboxError) throw thrown
       const refused = thrown instanceof NatsError && thrown.isAuthError()
@@ -178,9 +218,9 @@ async function openLink(options: ConnectOptions, purpose: string): Promise<Link>
   }
 }
 
-async function checked(nc: NatsConnection, log: Logger): Promise<Link> {
+async function checked(nc: NatsConnection, user: string | undefined, log: Logger): Promise<Link> {
   const maxPayload = nc.info?.max_payload ?? 0
-  if (maxPayload >= MIN_MAX_PAYLOAD_BYTES) return new Link(nc, log)
+  if (maxPayload >= MIN_MAX_PAYLOAD_BYTES) return new Link(nc, inboxPrefix(user), log)
   await nc.close()
   throw busUnavailable(
     `NATS has max_payload ${maxPayload}; set it to at least ${MIN_MAX_PAYLOAD_BYTES} (1MB).`,

@@ -1,7 +1,7 @@
 import type { Msg } from 'nats'
 import { SandboxError } from '../../proto/errors.ts'
 import { REQUEST_TIMEOUT_MS } from '../../proto/message.ts'
-import { isNoResponders, kindOf } from './codec.ts'
+import { isNoResponders, readHead } from './codec.ts'
 import { busUnavailable } from './connection.ts'
 import { abortError } from './pending-answer.ts'
 import type { Sent, Waiter } from './reply-inbox.ts'
@@ -42,7 +42,7 @@ export function gatherAnswers(workers: WorkerWatch, options: GatherOptions): Pro
     const sent = options.send({
       onFrame: (message) => {
         if (isNoResponders(message)) return fail(options.unanswered())
-        if (kindOf(message) === 'beat') return
+        if (readHead(message).kind === 'beat') return
         answers.push(message)
         finishIfComplete()
       },

@@ -1,7 +1,7 @@
 import type { Msg } from 'nats'
 import { SandboxError } from '../../proto/errors.ts'
 import { BEAT_TIMEOUT_MS, REQUEST_TIMEOUT_MS } from '../../proto/message.ts'
-import { isNoResponders, kindOf } from './codec.ts'
+import { isNoResponders, readHead } from './codec.ts'
 import { busUnavailable } from './connection.ts'
 import type { Waiter } from './reply-inbox.ts'
 
@@ -50,7 +50,7 @@ export class PendingAnswer implements Waiter {
 
   onFrame(message: Msg): void {
     this.#frames += 1
-    if (kindOf(message) === 'beat') this.#timer?.refresh()
+    if (readHead(message).kind === 'beat') this.#timer?.refresh()
     else if (isNoResponders(message)) this.#fail(this.#options.unanswered(), false)
     else {
       this.#settle(false)

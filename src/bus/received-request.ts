@@ -1,16 +1,14 @@
 import type { Msg } from 'nats'
 import { invalid, SandboxError } from '../../proto/errors.ts'
-import { HEADERS } from '../../proto/message.ts'
+import { HEADERS, isActor } from '../../proto/message.ts'
 import { isReplySubject, isSubjectToken, parseSubject } from '../../proto/subjects.ts'
 import { newRequestId } from '../request-id.ts'
 import type { IncomingRequest } from './api.ts'
 import type { Bodies } from './body.ts'
-import { parseJson, textOf, type Unpacked, unpack } from './codec.ts'
+import { type IncomingHead, parseJson, readHead, textOf, type Unpacked, unpack } from './codec.ts'
 
 /** Who asks, where a message does not say. */
 const UNNAMED_ACTOR = 'nats'
-/** Printable, so that it can stand in logs and events. */
-const ACTOR = /^[!-~]{1,64}$/
 
 /** A request as it came from the bus; nothing in it is trusted until `read` has looked at it. */
 export class ReceivedRequest implements IncomingRequest {
@@ -23,19 +21,26 @@ export class ReceivedRequest implements IncomingRequest {
   actor = UNNAMED_ACTOR
   readonly #message: Msg
   readonly #bodies: Bodies
+  #head: IncomingHead | undefined
+  #malformed: unknown
   #unpacked: Unpacked | undefined
   #abort: AbortController | undefined
   #cancelled = false
+  #abandoned = false
 
   constructor(message: Msg, bodies: Bodies) {
-    const head = message.headers
     this.#message = message
     this.#bodies = bodies
     this.subject = message.subject
     const { reply } = message
     this.reply = reply !== undefined && reply !== '' && isReplySubject(reply) ? reply : undefined
-    this.wantsBeats = this.reply !== undefined && head?.get(HEADERS.beats) === '1'
-    const requestId = head?.get(HEADERS.requestId) ?? ''
+    try {
+      this.#head = readHead(message)
+    } catch (thrown) {
+      this.#malformed = thrown
+    }
+    const { beats, requestId } = this.#head ?? { beats: '', requestId: '' }
+    this.wantsBeats = this.reply !== undefined && beats === '1'
     this.requestId = isSubjectToken(requestId) ? requestId : newRequestId()
   }
 
@@ -50,19 +55,22 @@ export class ReceivedRequest implements IncomingRequest {
     return this.#abort.signal
   }
 
-  get cancelled(): boolean {
-    return this.#cancelled
+  /** Whether the caller itself cancelled: nobody waits for an answer any more. */
+  get abandoned(): boolean {
+    return this.#abandoned
   }
 
-  cancel(): void {
+  cancel({ byCaller }: { byCaller: boolean }): void {
     this.#cancelled = true
+    this.#abandoned ||= byCaller
     this.#abort?.abort()
   }
 
   /** Checks the headers and reads the arguments, fetching them where they are too large for a message. */
   async read(): Promise<void> {
-    this.#checkNames()
-    const unpacked = unpack(this.#message)
+    if (this.#head === undefined) throw this.#malformed
+    this.#checkNames(this.#head)
+    const unpacked = unpack(this.#head, this.#message.data)
     this.#unpacked = unpacked
     const { json, jsonBytes, offer } = unpacked
     if (json !== undefined) this.args = parseJson(json)
@@ -91,17 +99,12 @@ export class ReceivedRequest implements IncomingRequest {
     return this.#bodies.fetch(offer, jsonBytes, offer.bytes, this.signal)
   }
 
-  #checkNames(): void {
-    const head = this.#message.headers
-    if (head === undefined) return
-    const requestId = head.get(HEADERS.requestId)
+  #checkNames({ requestId, actor }: IncomingHead): void {
     if (requestId !== '' && requestId !== this.requestId) {
       throw invalid(HEADERS.requestId, 'must be 1 to 64 letters, digits, `-` or `_`')
     }
-    const actor = head.get(HEADERS.actor)
     if (actor === '') return
-    if (!ACTOR.test(actor))
-      throw invalid(HEADERS.actor, 'must be 1 to 64 printable characters without blanks')
+    if (!isActor(actor)) throw invalid(HEADERS.actor, 'must be 1 to 64 printable characters without blanks')
     this.actor = actor
   }
 }

@@ -1,5 +1,5 @@
-import { createInbox, type Msg } from 'nats'
-import type { Packed } from './codec.ts'
+import type { Msg, Payload } from 'nats'
+import type { OutgoingHead } from './codec.ts'
 import type { Link } from './connection.ts'
 
 /** Whoever waits for frames on one reply subject. */
@@ -18,15 +18,16 @@ export interface Sent {
 export class ReplyInbox {
   readonly #link: Link
   readonly #onUnawaited: (message: Msg) => void
-  readonly #prefix = `${createInbox()}.`
+  readonly #prefix: string
   readonly #waiters = new Map<string, Waiter>()
   #count = 0
 
   /** `onUnawaited` gets the frames that nobody waits for any more. */
   constructor(link: Link, onUnawaited: (message: Msg) => void) {
     this.#link = link
+    this.#prefix = `${link.newInbox()}.`
     this.#onUnawaited = onUnawaited
-    link.nc.subscribe(`${this.#prefix}*`, { callback: (_error, message) => this.#onFrame(message) })
+    link.subscribe(`${this.#prefix}*`, (message) => this.#onFrame(message))
     link.onLost(() => {
       for (const waiter of [...this.#waiters.values()]) waiter.onConnectionLost()
     })
@@ -37,10 +38,14 @@ export class ReplyInbox {
     return this.#waiters.size
   }
 
-  send(subject: string, { payload, headers }: Packed, waiter: Waiter): Sent {
+  send(subject: string, payload: Payload, head: OutgoingHead | undefined, waiter: Waiter): Sent {
     this.#count += 1
     const reply = this.#prefix + this.#count.toString(36)
-    this.#link.nc.publish(subject, payload, { reply, headers })
+    this.#link.nc.publish(
+      subject,
+      payload,
+      head === undefined ? { reply } : { reply, headers: head.asHeaders },
+    )
     this.#waiters.set(reply, waiter)
     return { reply, forget: () => this.#waiters.delete(reply) }
   }

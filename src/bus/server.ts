@@ -22,26 +22,26 @@ export class NatsBusServer implements BusServer {
   readonly #bodies: Bodies
   readonly #log: Logger
   readonly #underWay = new Set<ReceivedRequest>()
+  #cancels: Subscription | undefined
 
   constructor(connection: BusConnection, bodies: Bodies, log: Logger) {
     this.#link = connection.requests
     this.#bodies = bodies
     this.#log = log
-    this.#link.nc.subscribe(subjects.allCancels(), { callback: (_error, message) => this.#onCancel(message) })
   }
 
   serve(subject: string, handler: Handler, options: { queue?: string } = {}): Serving {
+    // Only who serves may need to hear of cancels: a front-end has no permission for it.
+    this.#cancels ??= this.#link.subscribe(subjects.allCancels(), (message) => this.#onCancel(message))
     const inFlight = new InFlight<ReceivedRequest>()
-    const subscription = this.#link.nc.subscribe(subject, {
-      ...options,
-      callback: (_error, message) => {
-        const request = new ReceivedRequest(message, this.#bodies)
-        inFlight.add(request)
-        void this.#carryOut(request, handler)
-          .catch((thrown: unknown) => this.#log.error({ err: thrown, subject }, 'answer not sent'))
-          .finally(() => inFlight.delete(request))
-      },
-    })
+    const onMessage = (message: Msg) => {
+      const request = new ReceivedRequest(message, this.#bodies)
+      inFlight.add(request)
+      void this.#carryOut(request, handler)
+        .catch((thrown: unknown) => this.#log.error({ err: thrown, subject }, 'answer not sent'))
+        .finally(() => inFlight.delete(request))
+    }
+    const subscription = this.#link.subscribe(subject, onMessage, options)
     let stopped: Promise<void> | undefined
     return {
       stop: () => {
@@ -74,7 +74,7 @@ export class NatsBusServer implements BusServer {
         throw new SandboxError('too_many_runs', `${MAX_REQUESTS_UNDER_WAY} requests are already under way.`)
       }
       await request.read()
-      if (!request.cancelled) await this.#answer(request, await handler(request))
+      if (!request.abandoned) await this.#answer(request, await handler(request))
     } catch (thrown) {
       await this.#answerError(request, thrown)
     } finally {
@@ -85,14 +85,14 @@ export class NatsBusServer implements BusServer {
   }
 
   async #answer(request: ReceivedRequest, { value, body }: Answer): Promise<void> {
-    if (request.reply === undefined || request.cancelled) return
+    if (request.reply === undefined || request.abandoned) return
     const packed = pack(answerHead('result'), value, body, (content) => this.#bodies.offer(content))
     await this.#send(request, packed)
   }
 
   async #answerError(request: ReceivedRequest, thrown: unknown): Promise<void> {
     // Whatever came of it: the caller has gone.
-    if (request.cancelled) return
+    if (request.abandoned) return
     const error = SandboxError.from(thrown)
     const { requestId, subject, reply } = request
     if (error.code === 'internal')
@@ -113,11 +113,12 @@ export class NatsBusServer implements BusServer {
       if (packed.source !== undefined) this.#bodies.withdraw(packed.source)
       return
     }
-    this.#link.nc.publish(reply, packed.payload, { headers: packed.headers })
+    this.#link.nc.publish(reply, packed.payload, { headers: packed.head.asHeaders })
   }
 
   #beat({ reply }: ReceivedRequest): void {
-    if (reply !== undefined && this.#link.connected) this.#link.nc.publish(reply, EMPTY, { headers: BEAT })
+    if (reply !== undefined && this.#link.connected)
+      this.#link.nc.publish(reply, EMPTY, { headers: BEAT.asHeaders })
   }
 
   #onCancel(message: Msg): void {
@@ -126,7 +127,9 @@ export class NatsBusServer implements BusServer {
     const reply = replyNamedBy(message)
     for (const request of this.#underWay) {
       const matches = request.requestId === cancelled.requestId && request.tenant === cancelled.tenant
-      if (matches && (reply === undefined || reply === request.reply)) request.cancel()
+      if (matches && (reply === undefined || reply === request.reply)) {
+        request.cancel({ byCaller: reply !== undefined })
+      }
     }
   }
 }

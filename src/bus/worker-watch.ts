@@ -4,7 +4,6 @@ import { subjects } from '../../proto/subjects.ts'
 import type { WorkerInfo } from './api.ts'
 import { parseJson, textOf } from './codec.ts'
 import type { Link } from './connection.ts'
-import type { Logger } from './logger.ts'
 
 /** Workers whose beats are remembered; more than this is not a deployment but a flood. */
 const MAX_WORKERS = 10_000
@@ -20,14 +19,12 @@ interface Heard {
 /** Which workers there are, from their heartbeats. Asks for a census at once, so that nobody waits for a beat. */
 export class WorkerWatch {
   readonly #link: Link
-  readonly #log: Logger
   readonly #heard = new Map<string, Heard>()
   #askedAt = 0
 
-  constructor(link: Link, log: Logger) {
+  constructor(link: Link) {
     this.#link = link
-    this.#log = log
-    link.nc.subscribe(subjects.allWorkerInfo(), { callback: (_error, message) => this.#onInfo(message) })
+    link.subscribe(subjects.allWorkerInfo(), (message) => this.#onInfo(message))
     this.#takeCensus()
     link.onBack(() => this.#takeCensus())
   }
@@ -50,14 +47,11 @@ export class WorkerWatch {
   }
 
   #onInfo(message: Msg): void {
-    try {
-      const info = parseJson(textOf(message.data)) as WorkerInfo
-      if (info.stopped === true) this.#heard.delete(info.id)
-      else if (this.#heard.size < MAX_WORKERS || this.#heard.has(info.id)) {
-        this.#heard.set(info.id, { info, at: performance.now() })
-      }
-    } catch (thrown) {
-      this.#log.warn({ err: thrown, subject: message.subject }, 'not a worker info')
+    const info = parseJson(textOf(message.data)) as WorkerInfo
+    if (message.subject !== subjects.workerInfo(info.id)) return
+    if (info.stopped === true) this.#heard.delete(info.id)
+    else if (this.#heard.size < MAX_WORKERS || this.#heard.has(info.id)) {
+      this.#heard.set(info.id, { info, at: performance.now() })
     }
   }
 }

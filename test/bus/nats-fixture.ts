@@ -1,7 +1,7 @@
 /** A real nats-server with JetStream on a random port and a directory of its own, for one test file or test. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,7 +22,9 @@ export interface NatsFixture {
   close(): Promise<void>
 }
 
-export async function startNats(options: { jetStream?: boolean } = {}): Promise<NatsFixture> {
+export async function startNats(
+  options: { jetStream?: boolean; config?: string } = {},
+): Promise<NatsFixture> {
   const directory = await mkdtemp(join(tmpdir(), 'osb-nats-'))
   let child: ChildProcess | undefined
   const fixture: NatsFixture = {
@@ -40,8 +42,8 @@ export async function startNats(options: { jetStream?: boolean } = {}): Promise<
       const ports = join(directory, 'ports')
       await rm(ports, { recursive: true, force: true })
       await mkdir(ports)
-      const jetStream = options.jetStream === false ? [] : ['-js', '-sd', directory]
-      const args = ['-a', '127.0.0.1', '-p', String(fixture.port), '--ports_file_dir', ports, ...jetStream]
+      const given = await configuration(options, directory)
+      const args = ['-a', '127.0.0.1', '-p', String(fixture.port), '--ports_file_dir', ports, ...given]
       child = spawn(BINARY, args, { stdio: 'ignore' })
       fixture.port = await pickedPort(ports)
       fixture.url = `nats://127.0.0.1:${fixture.port}`
@@ -53,6 +55,18 @@ export async function startNats(options: { jetStream?: boolean } = {}): Promise<
   }
   await fixture.start()
   return fixture
+}
+
+/** A configuration file is used as it is, but for where the streams are kept. */
+async function configuration(
+  options: { jetStream?: boolean; config?: string },
+  directory: string,
+): Promise<string[]> {
+  if (options.config === undefined) return options.jetStream === false ? [] : ['-js', '-sd', directory]
+  const path = join(directory, 'nats.conf')
+  const text = await readFile(options.config, 'utf8')
+  await writeFile(path, text.replace(/store_dir: ".*"/, `store_dir: ${JSON.stringify(directory)}`))
+  return ['-c', path]
 }
 
 async function pickedPort(directory: string): Promise<number> {
