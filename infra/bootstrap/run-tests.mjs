@@ -56,7 +56,7 @@ async function nativeTests(folder) {
   return { passed, failed: failed === 0 && !ok ? 1 : failed, skipped }
 }
 
-/** Its report ends with `N tests passed` and, where there are any, the other counts. */
+/** It reports each passed test by a mark, and the others by a count at its end. */
 async function ava(patterns) {
   const { ok, output } = await show(process.execPath, [
     inProject('node_modules/ava/entrypoints/cli.mjs'),
@@ -64,10 +64,12 @@ async function ava(patterns) {
   ])
   const count = (pattern) =>
     [...output.matchAll(pattern)].reduce((sum, [, number]) => sum + Number(number), 0)
-  const passed = count(/^\s*(\d+) (?:tests?|hooks?) passed/gm) + count(/^\s*(\d+) known failures?/gm)
-  const skipped = count(/^\s*(\d+) tests? (?:skipped|todo)/gm)
-  const failed = count(/^\s*(\d+) (?:tests?|hooks?) failed/gm)
-  // Crashed files, timeouts and the like have no count of tests.
+  const passed = [...output.matchAll(/^\s*✔ /gm)].length
+  const skipped = count(/^\s*(\d+) tests? (?:skipped|todo)$/gm)
+  const failed =
+    count(/^\s*(\d+) (?:tests?|hooks?) failed$/gm) +
+    count(/^\s*(\d+) (?:unhandled rejections?|uncaught exceptions?)$/gm)
+  // Files that crash or time out have no count of tests.
   return { passed, failed: failed === 0 && !ok ? 1 : failed, skipped }
 }
 

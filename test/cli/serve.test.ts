@@ -1,10 +1,12 @@
 import { readdir } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { post, runCli, startCliService, temporaryDirectory } from '../helpers/cli-process.ts'
 import { leftovers, snapshotHost } from '../helpers/host-snapshot.ts'
 import { privileged } from '../helpers/privileged.ts'
 
 /** Teardown of a cgroup waits for the kernel. */
 const GONE_TIMEOUT_MS = 5_000
+const RUNNING_TIMEOUT_MS = 20_000
 
 privileged('serves until SIGTERM, then leaves nothing behind', async (t) => {
   const stateDir = await temporaryDirectory(t)
@@ -27,8 +29,7 @@ privileged('serves until SIGTERM, then leaves nothing behind', async (t) => {
 
 privileged('SIGTERM lets a running command finish', async (t) => {
   const service = await startCliService(t, ['--grace-secs', '20'])
-  const answer = post(`${service.url}/run`, { command: ['/bin/sh', '-c', 'sleep 1; echo done'] })
-  await untilRunning(service.url)
+  const { answer } = await runInSession(service.url, { command: ['/bin/sh', '-c', 'sleep 1; echo done'] })
   service.child.kill('SIGTERM')
   const { status, body } = await answer
   t.is(status, 200)
@@ -39,8 +40,7 @@ privileged('SIGTERM lets a running command finish', async (t) => {
 
 privileged('the end of the grace period ends a running command', async (t) => {
   const service = await startCliService(t, ['--grace-secs', '1'])
-  const answer = post(`${service.url}/run`, { command: ['/bin/sleep', '60'], wall: 60_000 })
-  await untilRunning(service.url)
+  const { answer } = await runInSession(service.url, { command: ['/bin/sleep', '60'], wall: 60_000 })
   service.child.kill('SIGTERM')
   const { status, body } = await answer
   t.is(status, 200)
@@ -52,11 +52,10 @@ privileged('a second signal does not wait for the grace period', async (t) => {
   const stateDir = await temporaryDirectory(t)
   const before = snapshotHost([stateDir])
   const service = await startCliService(t, ['--grace-secs', '600'], { stateDir })
-  const answer = post(`${service.url}/run`, { command: ['/bin/sleep', '60'], wall: 60_000 })
-  await untilRunning(service.url)
+  const { answer } = await runInSession(service.url, { command: ['/bin/sleep', '60'], wall: 60_000 })
   service.child.kill('SIGTERM')
   await service.until(/again to hurry/)
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await sleep(300)
   service.child.kill('SIGTERM')
   const { status, body } = await answer
   t.is(status, 200)
@@ -158,12 +157,16 @@ privileged('each line of the log is JSON with level and time, and requests keep 
   }
 })
 
-async function untilRunning(url: string): Promise<void> {
-  const deadline = performance.now() + 10_000
+/** Starts the command in a session; resolves when it runs. `answer` comes when it has ended. */
+async function runInSession(url: string, run: object) {
+  const { body } = await post(`${url}/sessions`, {})
+  const session = `${url}/sessions/${body.session_id}`
+  const answer = post(`${session}/run`, run)
+  const deadline = performance.now() + RUNNING_TIMEOUT_MS
   for (;;) {
-    const health = (await (await fetch(`${url}/health?verbose`)).json()) as { workers: { running: number }[] }
-    if (health.workers.some(({ running }) => running > 0)) return
-    if (performance.now() > deadline) throw new Error('no command runs')
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    const { status } = (await (await fetch(session)).json()) as { status: string }
+    if (status === 'running') return { answer }
+    if (performance.now() > deadline) throw new Error('the command does not run')
+    await sleep(20)
   }
 }
