@@ -11,6 +11,9 @@
 #include "error.h"
 
 #define UNLIMITED "-1"
+/* Charged to a cgroup without processes: what the kernel charges ahead for each CPU (64 pages), some page cache and
+ * inodes. More belongs to files that a command left; then its cgroup is not used again. */
+#define MAX_RESIDUE_BYTES (1u << 20)
 
 static const struct {
   enum osb_controller bit;
@@ -77,6 +80,21 @@ static int set_limits(const struct osb_tree *tree, const char *path, const struc
   return osb_cgroup_write(tree->directory, path, "pids.max", text, error);
 }
 
+/* The peak starts again at what is charged now. pids.max may be 0: init's way to end a command. */
+static int reset(const struct osb_tree *tree, const char *path, const struct osb_limits *limits,
+                 struct osb_error *error) {
+  if ((tree->controllers & OSB_MEMORY) &&
+      osb_cgroup_read_number(tree, path, "memory.usage_in_bytes") > MAX_RESIDUE_BYTES)
+    return osb_fail(error, ENOTEMPTY, "memory is charged to %s", path);
+  if ((tree->controllers & OSB_MEMORY) &&
+      osb_cgroup_write(tree->directory, path, "memory.max_usage_in_bytes", "0", error) < 0)
+    return -1;
+  if ((tree->controllers & OSB_CPU) && osb_cgroup_write(tree->directory, path, "cpuacct.usage", "0", error) < 0)
+    return -1;
+  const struct osb_limits before = {limits->memory_bytes, limits->processes + 1};
+  return set_limits(tree, path, &before, limits, error);
+}
+
 /* ENTER_0.. are opened for every tree by osb_cgroup_open_kit. */
 static const struct osb_kit_file kit_files[] = {
     {OSB_KIT_CPU, OSB_CPU, "cpuacct.usage", O_RDONLY},
@@ -92,6 +110,7 @@ const struct osb_cgroup_driver osb_cgroup_v1 = {
     .open_parents = open_parents,
     .prepare = prepare,
     .set_limits = set_limits,
+    .reset = reset,
     .kit_files = kit_files,
     .nkit_files = sizeof kit_files / sizeof *kit_files,
     .enter = "tasks",

@@ -115,6 +115,7 @@ static const struct osb_kit_file kit_files[] = {
     {OSB_KIT_KILL, OSB_CPU, "cgroup.kill", O_WRONLY}, /* since Linux 5.14 */
 };
 
+/* No reset: cpu.stat only counts up, memory.peak can be reset for one's own descriptor at most. */
 const struct osb_cgroup_driver osb_cgroup_v2 = {
     .kind = OSB_CGROUP_V2,
     .report = "cgroup2",

@@ -57,6 +57,10 @@ struct osb_cgroup_driver {
   /* `before`: what is in force, so that no step is refused for the order in which the files are written. */
   int (*set_limits)(const struct osb_tree *tree, const char *path, const struct osb_limits *before,
                     const struct osb_limits *limits, struct osb_error *error);
+  /* Makes an empty directory as good as new: counters at 0, limits in force. ENOTEMPTY if more than a little is still
+   * charged to it. NULL: this kind cannot. */
+  int (*reset)(const struct osb_tree *tree, const char *path, const struct osb_limits *limits,
+               struct osb_error *error);
   const struct osb_kit_file *kit_files;
   size_t nkit_files;
   const char *init_leaf; /* below s<sandbox>, where init lives; NULL: in it */
@@ -79,6 +83,10 @@ int osb_cgroup_make(const struct osb_cgroups *cgroups, const char *path, const s
 int osb_cgroup_remove(const struct osb_cgroups *cgroups, const char *path, struct osb_error *error);
 int osb_cgroup_set_limits(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *before,
                           const struct osb_limits *limits, struct osb_error *error);
+/* For a kit whose command is gone. Also opens its PROCS again: v1 shows the members of then for a second to whoever has
+ * read the file before. */
+int osb_cgroup_reset(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *limits,
+                     int fds[OSB_KIT_FDS], uint32_t present, struct osb_error *error);
 int osb_cgroup_place(const struct osb_cgroups *cgroups, const char *path, pid_t pid, struct osb_error *error);
 /* Opens a kit's files in the order of enum osb_kit_fd: `fds` and the bits that say which. Returns how many. */
 int osb_cgroup_open_kit(const struct osb_cgroups *cgroups, const char *path, int fds[OSB_KIT_FDS],
@@ -87,6 +95,7 @@ void osb_cgroup_usage(const struct osb_cgroups *cgroups, const char *path, uint6
                       uint64_t *memory_peak_bytes);
 
 /* For drivers. */
+uint64_t osb_cgroup_read_number(const struct osb_tree *tree, const char *path, const char *file);
 int osb_cgroup_write(int directory, const char *path, const char *file, const char *text, struct osb_error *error);
 /* Opens the directory of our own cgroup in the hierarchy that is mounted with `controller` (v1) or NULL (v2). ENOENT if
  * there is none. */

@@ -20,11 +20,16 @@
 int osb_watch_add(struct osb_engine *engine, struct osb_watch *watch, uint32_t events, struct osb_error *error) {
   struct epoll_event event = {.events = events, .data.ptr = watch};
   if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, watch->fd, &event) < 0) return osb_fail(error, errno, "epoll_ctl");
+  watch->epoll = engine->epoll;
+  watch->added = true;
   return 0;
 }
 
-/* Closing takes it out of the epoll, for we never share or duplicate these descriptors. */
+/* Closing alone would not take it out of the epoll where a child that is being started (an init of ours, a process of
+ * Node's) has a copy of all descriptors until its exec: `io` would be told of it after `watch` is freed. */
 void osb_watch_close(struct osb_watch *watch) {
+  if (watch->added) epoll_ctl(watch->epoll, EPOLL_CTL_DEL, watch->fd, NULL);
+  watch->added = false;
   if (watch->fd >= 0) close(watch->fd);
   watch->fd = -1;
 }

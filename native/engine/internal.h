@@ -40,14 +40,19 @@
 #define OSB_MAX_CALLS 256u
 /* How often deadlines are looked at; they are seconds long. */
 #define OSB_TICK_MS 1000
-/* Kits that a ready sandbox keeps at hand. */
+/* Kits that an idle sandbox keeps, and one with commands under way: after a burst the next one finds them. */
 #define OSB_SPARE_KITS 1u
+#define OSB_MOST_SPARE_KITS 16u
+/* A command with less memory gets a new kit: what is still charged to a used one would be a part of its share. */
+#define OSB_NEW_KIT_BELOW_BYTES (64ull << 20)
 /* Files up to this are read by `io` at once. */
 #define OSB_SMALL_FILE 65536
 
 struct osb_watch {
   void (*on_event)(struct osb_watch *watch, uint32_t events); /* on io */
   int fd; /* -1 = closed; under the sandbox's lock */
+  int epoll; /* that waits for it, if `added` */
+  bool added;
 };
 
 struct osb_grave {
@@ -77,6 +82,10 @@ struct osb_kit_entry {
   uint32_t number;
   uint32_t tries; /* to remove it */
   struct osb_limits limits;
+  bool used;
+  uint32_t present; /* which of enum osb_kit_fd: fds[0..nfds) in that order */
+  uint32_t nfds;
+  int fds[OSB_KIT_FDS];
 };
 
 struct osb_stream {
@@ -157,7 +166,7 @@ struct osb_sandbox {
   struct osb_call *calls;
   uint32_t ncalls;
   struct osb_kit_entry *spares, *leaving; /* leaving: to be removed */
-  uint32_t nspares, last_kit;
+  uint32_t nspares, nused, last_kit; /* nused: by runs under way */
   struct osb_limits usual; /* of the last run: the next spare's */
   bool making_kits, cleaning, tearing_down;
 
@@ -243,8 +252,13 @@ void osb_send_queued_locked(struct osb_sandbox *sandbox);
 
 /* kits.c */
 void osb_kits_want_locked(struct osb_sandbox *sandbox);
-/* The kit is to be removed: soon, or by teardown. */
-void osb_kit_discard_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit);
+/* The best spare for these limits; NULL: none, the run has to wait. */
+struct osb_kit_entry *osb_kit_take_locked(struct osb_sandbox *sandbox, const struct osb_limits *limits);
+struct osb_message *osb_kit_message(const struct osb_sandbox *sandbox, const struct osb_kit_entry *kit);
+/* After its run, on io or builder: a spare again if the kernel can make it as new and the run went `well`. */
+void osb_kit_return_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit, bool well);
+void osb_kit_close(struct osb_kit_entry *kit);
+void osb_kits_trim_locked(struct osb_sandbox *sandbox);
 void osb_kits_clean_soon_locked(struct osb_sandbox *sandbox);
 void osb_kits_make(struct osb_job *job);
 void osb_kits_clean(struct osb_job *job);
@@ -252,8 +266,12 @@ void osb_kit_path(const struct osb_sandbox *sandbox, const struct osb_kit_entry 
 
 /* runs.c */
 struct osb_answer;
-bool osb_run_start_locked(struct osb_run *run, struct osb_kit_entry *kit); /* false: run->error is filled */
-struct osb_run *osb_run_first_waiting_locked(struct osb_sandbox *sandbox);
+/* Starts waiting runs, oldest first, as far as kits are there, and has more made. Returns those that could not be
+ * started, for osb_runs_deliver. */
+struct osb_run *osb_runs_start_locked(struct osb_sandbox *sandbox);
+/* The oldest waiting run, if any, ended with the error, for osb_runs_deliver. */
+struct osb_run *osb_run_fail_waiting_locked(struct osb_sandbox *sandbox, const struct osb_error *error);
+const struct osb_limits *osb_run_waiting_limits_locked(const struct osb_sandbox *sandbox); /* NULL: none waits */
 void osb_run_unlink_locked(struct osb_run *run);
 /* The run that the answer ends, unlinked, for osb_runs_deliver; NULL: no such run. */
 struct osb_run *osb_run_exited_locked(struct osb_sandbox *sandbox, const struct osb_answer *answer);

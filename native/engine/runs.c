@@ -222,10 +222,15 @@ static struct osb_run *run_new(struct osb_sandbox *sandbox, const struct osb_exe
 
 /* ---- Starting ---- */
 
-struct osb_run *osb_run_first_waiting_locked(struct osb_sandbox *sandbox) {
+static struct osb_run *first_waiting_locked(const struct osb_sandbox *sandbox) {
   struct osb_run *run = sandbox->runs;
   while (run && !run->exec) run = run->next;
   return run;
+}
+
+const struct osb_limits *osb_run_waiting_limits_locked(const struct osb_sandbox *sandbox) {
+  const struct osb_run *run = first_waiting_locked(sandbox);
+  return run ? &run->limits : NULL;
 }
 
 void osb_run_unlink_locked(struct osb_run *run) {
@@ -246,7 +251,8 @@ static int watch_streams(struct osb_run *run) {
   return run->in.watch.fd < 0 ? 0 : osb_watch_add(engine, &run->in.watch, EPOLLOUT, &run->error);
 }
 
-bool osb_run_start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
+/* False: run->error is filled. */
+static bool start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
   struct osb_sandbox *sandbox = run->sandbox;
   run->kit = kit;
   if (kit && (kit->limits.memory_bytes != run->limits.memory_bytes || kit->limits.processes != run->limits.processes)) {
@@ -255,7 +261,9 @@ bool osb_run_start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
     if (osb_cgroup_set_limits(&sandbox->engine->cgroups, path, &kit->limits, &run->limits, &run->error) < 0)
       return false;
   }
+  if (kit) kit->limits = run->limits;
   if (watch_streams(run) < 0) return false;
+  if (kit) osb_send_locked(sandbox, osb_kit_message(sandbox, kit), ++sandbox->last_id);
   struct osb_message *exec = run->exec;
   run->exec = NULL;
   sandbox->nwaiting--;
@@ -265,17 +273,35 @@ bool osb_run_start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
   return true;
 }
 
-static struct osb_kit_entry *take_spare_locked(struct osb_sandbox *sandbox) {
-  struct osb_kit_entry *kit = sandbox->spares;
-  if (!kit) return NULL;
-  sandbox->spares = kit->next;
-  sandbox->nspares--;
-  kit->next = NULL;
-  return kit;
+static void fail_locked(struct osb_run *run, struct osb_run **failed) {
+  osb_run_unlink_locked(run);
+  osb_run_close_streams_locked(run);
+  run->next = *failed;
+  *failed = run;
 }
 
-/* Links the run and sends it if a kit is there; else builder does when it has made one. */
-static int submit_locked(struct osb_sandbox *sandbox, struct osb_run *run) {
+struct osb_run *osb_runs_start_locked(struct osb_sandbox *sandbox) {
+  struct osb_run *failed = NULL, *run;
+  bool kits = sandbox->engine->cgroups.driver != NULL;
+  while (sandbox->state == OSB_IS_READY && (run = first_waiting_locked(sandbox))) {
+    struct osb_kit_entry *kit = kits ? osb_kit_take_locked(sandbox, &run->limits) : NULL;
+    if (kits && !kit) break;
+    if (!start_locked(run, kit)) fail_locked(run, &failed);
+  }
+  osb_kits_want_locked(sandbox);
+  return failed;
+}
+
+struct osb_run *osb_run_fail_waiting_locked(struct osb_sandbox *sandbox, const struct osb_error *error) {
+  struct osb_run *failed = NULL, *run = first_waiting_locked(sandbox);
+  if (!run) return NULL;
+  run->error = *error;
+  fail_locked(run, &failed);
+  return failed;
+}
+
+/* Links the run; it is sent at once if a kit is there, else when builder has made one or another run gives one back. */
+static int submit_locked(struct osb_sandbox *sandbox, struct osb_run *run, struct osb_run **failed) {
   if (sandbox->state != OSB_IS_READY) return osb_fail(&run->error, ESRCH, "the sandbox has ended");
   if (sandbox->nruns >= OSB_MAX_JOBS)
     return osb_fail(&run->error, EAGAIN, "%u commands are under way in the sandbox", sandbox->nruns);
@@ -286,14 +312,8 @@ static int submit_locked(struct osb_sandbox *sandbox, struct osb_run *run) {
   sandbox->nruns++;
   sandbox->nwaiting++;
   sandbox->usual = run->limits;
-  bool kits = sandbox->engine->cgroups.driver != NULL;
-  bool started = true;
-  if (!kits) started = osb_run_start_locked(run, NULL);
-  else if (sandbox->nwaiting == 1 && sandbox->spares) started = osb_run_start_locked(run, take_spare_locked(sandbox));
-  osb_kits_want_locked(sandbox);
-  if (started) return 0;
-  osb_run_unlink_locked(run);
-  return -1;
+  *failed = osb_runs_start_locked(sandbox);
+  return 0;
 }
 
 uint64_t osb_exec(struct osb_engine *engine, uint64_t handle, const struct osb_exec_config *config, osb_ran *done,
@@ -305,14 +325,17 @@ uint64_t osb_exec(struct osb_engine *engine, uint64_t handle, const struct osb_e
     done(context, &error, NULL);
     return 0;
   }
-  struct osb_run *run = run_new(sandbox, config, done, context);
+  struct osb_run *run = run_new(sandbox, config, done, context), *failed = NULL;
   int result = make_exec(run, config, &run->error);
   pthread_mutex_lock(&sandbox->lock);
-  if (result == 0) result = submit_locked(sandbox, run);
-  uint64_t id = result == 0 ? run->id : 0;
-  if (result < 0) osb_run_close_streams_locked(run);
+  if (result == 0) result = submit_locked(sandbox, run, &failed);
+  uint64_t id = result == 0 ? run->id : 0; /* the run is not ours any more once the lock is given back */
+  if (result < 0) {
+    osb_run_close_streams_locked(run);
+    failed = run;
+  }
   pthread_mutex_unlock(&sandbox->lock);
-  if (result < 0) osb_runs_deliver(run);
+  osb_runs_deliver(failed);
   osb_sandbox_drop(sandbox);
   return id;
 }
@@ -360,9 +383,21 @@ struct osb_run *osb_run_exited_locked(struct osb_sandbox *sandbox, const struct 
   };
   osb_run_close_streams_locked(run);
   osb_run_unlink_locked(run);
-  if (run->kit) osb_kit_discard_locked(sandbox, run->kit);
-  run->kit = NULL;
   return run;
+}
+
+/* A run that went well has left no process, was not helped by the OOM killer, and is what its cgroup says it is. */
+static void return_kit(struct osb_run *run) {
+  struct osb_sandbox *sandbox = run->sandbox;
+  const struct osb_outcome *outcome = &run->outcome;
+  bool by_itself = outcome->cause == OSB_CAUSE_EXITED || outcome->cause == OSB_CAUSE_SIGNALED ||
+                   outcome->cause == OSB_CAUSE_EXEC_FAILED;
+  pthread_mutex_lock(&sandbox->lock);
+  if (run->kit) osb_kit_return_locked(sandbox, run->kit, by_itself && outcome->leftover == 0 && !run->error.code);
+  struct osb_run *failed = osb_runs_start_locked(sandbox);
+  osb_kits_clean_soon_locked(sandbox);
+  pthread_mutex_unlock(&sandbox->lock);
+  osb_runs_deliver(failed); /* not deeper: a run that did not start gives no kit back that another would start with */
 }
 
 static void deliver(struct osb_run *run) {
@@ -380,10 +415,7 @@ static void deliver(struct osb_run *run) {
   if (failed) free(run->err.bytes);
   free(run->in.bytes);
   osb_message_free(run->exec);
-  pthread_mutex_lock(&sandbox->lock);
-  if (run->kit) osb_kit_discard_locked(sandbox, run->kit);
-  osb_kits_clean_soon_locked(sandbox); /* not before the caller was told: it costs a wake-up */
-  pthread_mutex_unlock(&sandbox->lock);
+  if (sandbox->engine->cgroups.driver) return_kit(run); /* only now: the caller need not wait for it */
   osb_bury(sandbox->engine, &run->grave, run);
 }
 

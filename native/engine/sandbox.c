@@ -136,8 +136,8 @@ static struct osb_sandbox *sandbox_new(struct osb_engine *engine, const struct o
   sandbox->engine = engine;
   sandbox->host_network = config->host_network;
   sandbox->session_limits = (struct osb_limits){config->session_memory_bytes, config->session_processes};
-  sandbox->socket = (struct osb_watch){osb_sandbox_on_socket, -1};
-  sandbox->pidfd = (struct osb_watch){osb_sandbox_on_exit, -1};
+  sandbox->socket = (struct osb_watch){.on_event = osb_sandbox_on_socket, .fd = -1};
+  sandbox->pidfd = (struct osb_watch){.on_event = osb_sandbox_on_exit, .fd = -1};
   sandbox->queue_tail = &sandbox->queue;
   sandbox->deadline_ms = osb_now_ms() + OSB_CREATE_MS;
   sandbox->create_job.run = create;
@@ -235,6 +235,7 @@ void osb_sandbox_check_deadlines(struct osb_sandbox *sandbox, int64_t now_ms) {
   /* An init that SIGKILL does not end: the kernel is stuck in it. The teardown says so. */
   if (sandbox->state == OSB_ENDING && sandbox->pidfd.fd >= 0 && now_ms >= sandbox->deadline_ms)
     tear_down_locked(sandbox);
+  osb_kits_trim_locked(sandbox);
   pthread_mutex_unlock(&sandbox->lock);
 }
 
@@ -343,8 +344,9 @@ static bool read_answer_locked(struct osb_sandbox *sandbox, struct news *news) {
   if (sandbox->socket.fd < 0 || sandbox->state == OSB_ENDING) return false;
   ssize_t n = receive(sandbox->socket.fd, packet, fds, &nfds, &flags);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
-  /* ECONNRESET: it ended with something of ours unread. */
-  if ((n == 0 && nfds == 0) || (n < 0 && errno == ECONNRESET)) {
+  /* It ended with something of ours unread. That is said once, and before what it has said itself. */
+  if (n < 0 && errno == ECONNRESET) return true;
+  if (n == 0 && nfds == 0) {
     sandbox->ended_by_itself = true;
     osb_sandbox_condemn_locked(sandbox, "init closed its socket");
   } else if (n < 0) {

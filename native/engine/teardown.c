@@ -83,6 +83,7 @@ static int remove_cgroups(struct osb_sandbox *sandbox, struct osb_error *error) 
   pthread_mutex_lock(&sandbox->lock);
   struct osb_kit_entry *lists[] = {sandbox->spares, sandbox->leaving}, *busy = NULL;
   sandbox->spares = sandbox->leaving = NULL;
+  for (struct osb_kit_entry *kit = lists[0]; kit; kit = kit->next) osb_kit_close(kit);
   pthread_mutex_unlock(&sandbox->lock);
   char path[OSB_CGROUP_PATH];
   for (int i = 0; i < 2; i++)

@@ -2,7 +2,9 @@
  * a cgroup without seeing a cgroup file system. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -121,12 +123,24 @@ static int kill_listed(int procs) {
   }
 }
 
+/* v1 answers a descriptor that has been read before with the list of then, for a second. A descriptor opened anew sees
+ * what is. */
+static int open_anew(int fd) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 int kill_kit(const struct kit *kit) {
   char first;
   int procs = kit->fds[OSB_KIT_PROCS];
+  /* The engine opened it for this command, so the first look is at what is; and who was there is looked at again. */
   if (procs < 0 || pread(procs, &first, 1, 0) <= 0) return 0;
   /* Without new processes one pass finds all. What forks in this very moment is found by the next look. */
   if (kit->fds[OSB_KIT_PIDS_MAX] >= 0) (void)!write(kit->fds[OSB_KIT_PIDS_MAX], "0", 1);
   if (kit->fds[OSB_KIT_KILL] >= 0) (void)!write(kit->fds[OSB_KIT_KILL], "1", 1);
-  return kill_listed(procs);
+  int now = open_anew(procs);
+  int count = kill_listed(now < 0 ? procs : now);
+  if (now >= 0) close(now);
+  return count;
 }
