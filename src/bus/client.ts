@@ -25,12 +25,6 @@ import type { WorkerWatch } from './worker-watch.ts'
 
 /** Requests that wait for an answer; each holds its caller's connection, about 2 KB here, and a timer. */
 export const MAX_PENDING_REQUESTS = 16_384
-/**
- * After a reconnect the others may still be on their way back: nobody listening means nothing yet. Twice the longest
- * pause between two attempts to reconnect, and some slack.
- */
-const RETURN_GRACE_MS = 1_500
-
 export class NatsBusClient implements BusClient {
   readonly #link: Link
   readonly #bodies: Bodies
@@ -152,7 +146,7 @@ export class NatsBusClient implements BusClient {
   }
 
   #unanswered(code: ErrorCode): SandboxError {
-    if (this.#link.reconnectedWithin(RETURN_GRACE_MS)) {
+    if (this.#link.othersAwayMs > 0) {
       return busUnavailable('The message bus has just come back, and not all of its users with it.')
     }
     const detail = code === 'no_worker' ? 'No worker has room for the request.' : 'There is no such session.'

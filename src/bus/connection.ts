@@ -21,6 +21,8 @@ const CONNECT_PAUSE_MS = 250
 /** At run time we reconnect forever; the jitter keeps many gateways from coming back in one instant. */
 const RECONNECT_MIN_MS = 100
 const RECONNECT_JITTER_MS = 300
+/** Three times the longest pause between two attempts, and some slack: by then all who were cut off are back. */
+const RETURN_GRACE_MS = 1_500
 /** A peer that vanished without closing the socket is noticed after two unanswered pings. */
 const PING_INTERVAL_MS = 5_000
 const MAX_PINGS_OUT = 2
@@ -73,7 +75,8 @@ export class Link {
   readonly #onLost = new Set<() => void>()
   readonly #onBack = new Set<() => void>()
   #connected = true
-  #reconnectedAt: number | undefined
+  #reconnects = 0
+  #reconnectedAt = Number.NEGATIVE_INFINITY
 
   constructor(nc: NatsConnection, inboxPrefix: string, log: Logger) {
     this.nc = nc
@@ -95,9 +98,14 @@ export class Link {
     return createInbox(this.#inboxPrefix)
   }
 
-  /** Whether the connection came back within the last `ms`. */
-  reconnectedWithin(ms: number): boolean {
-    return this.#reconnectedAt !== undefined && performance.now() - this.#reconnectedAt < ms
+  /** How often it has come back: what was received at another count came over an earlier connection. */
+  get reconnects(): number {
+    return this.#reconnects
+  }
+
+  /** After a reconnect: how long others may still be on their way back, and not be heard or hear. */
+  get othersAwayMs(): number {
+    return Math.max(0, this.#reconnectedAt + RETURN_GRACE_MS - performance.now())
   }
 
   /**
@@ -175,6 +183,7 @@ export class Link {
   #back(): void {
     if (this.#connected) return
     this.#connected = true
+    this.#reconnects += 1
     this.#reconnectedAt = performance.now()
     this.#log.info({ server: this.nc.getServer() }, 'bus connection is back')
     for (const listener of [...this.#onBack]) listener()

@@ -28,7 +28,12 @@ export class ReceivedRequest implements IncomingRequest {
   #cancelled = false
   #abandoned = false
 
-  constructor(message: Msg, bodies: Bodies) {
+  /** `reconnects`: of the connection that it came over, at that time. */
+  constructor(
+    message: Msg,
+    bodies: Bodies,
+    readonly reconnects: number,
+  ) {
     this.#message = message
     this.#bodies = bodies
     this.subject = message.subject

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Msg, Subscription } from 'nats'
 import { SandboxError } from '../../proto/errors.ts'
 import { BEAT_INTERVAL_MS, BEAT_TIMEOUT_MS, type CancelRequest } from '../../proto/message.ts'
@@ -35,7 +36,7 @@ export class NatsBusServer implements BusServer {
     this.#cancels ??= this.#link.subscribe(subjects.allCancels(), (message) => this.#onCancel(message))
     const inFlight = new InFlight<ReceivedRequest>()
     const onMessage = (message: Msg) => {
-      const request = new ReceivedRequest(message, this.#bodies)
+      const request = new ReceivedRequest(message, this.#bodies, this.#link.reconnects)
       inFlight.add(request)
       void this.#carryOut(request, handler)
         .catch((thrown: unknown) => this.#log.error({ err: thrown, subject }, 'answer not sent'))
@@ -105,15 +106,25 @@ export class NatsBusServer implements BusServer {
     await this.#send(request, packed)
   }
 
-  /** What is published while there is no connection would be lost, and the caller with beats still waits. */
-  async #send({ reply, requestId }: ReceivedRequest, packed: Packed): Promise<void> {
+  async #send({ reply, requestId, reconnects }: ReceivedRequest, packed: Packed): Promise<void> {
     if (reply === undefined) return
-    if (!this.#link.connected && !(await this.#link.untilConnected(ANSWER_PATIENCE_MS))) {
-      this.#log.warn({ request_id: requestId }, 'answer lost, there is no connection to the bus')
-      if (packed.source !== undefined) this.#bodies.withdraw(packed.source)
+    const undisturbed = this.#link.connected && this.#link.reconnects === reconnects
+    if (undisturbed || (await this.#untilHeard())) {
+      this.#link.nc.publish(reply, packed.payload, { headers: packed.head.asHeaders })
       return
     }
-    this.#link.nc.publish(reply, packed.payload, { headers: packed.head.asHeaders })
+    this.#log.warn({ request_id: requestId }, 'answer lost, there is no connection to the bus')
+    if (packed.source !== undefined) this.#bodies.withdraw(packed.source)
+  }
+
+  /**
+   * What is published while there is no connection would be lost, and so would what is published before the caller
+   * has one again. Callers with beats still wait. False where the connection stays away.
+   */
+  async #untilHeard(): Promise<boolean> {
+    if (!(await this.#link.untilConnected(ANSWER_PATIENCE_MS))) return false
+    await sleep(this.#link.othersAwayMs)
+    return this.#link.connected
   }
 
   #beat({ reply }: ReceivedRequest): void {
