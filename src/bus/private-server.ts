@@ -32,6 +32,13 @@ const STEADY_MS = 60_000
 /** Kept of what it wrote, to say why it ended. */
 const LAST_LINES = 5
 
+/**
+ * One processor: Go otherwise wakes idle ones for each message, and they spin beside Node and the commands. It makes
+ * requests and appends 15 to 20 % faster (p50, two cores), and one carries 100,000 messages a second. Collecting garbage
+ * at four times the heap costs 12 MB and takes a third off the p90 of 100 KB messages.
+ */
+const GO_RUNTIME = { GOMAXPROCS: '1', GOGC: '400' }
+
 const SUPERVISE = `
 exec 3<&0
 "$1" -c "$2" </dev/null 3<&- & server=$!
@@ -145,7 +152,7 @@ class Supervised implements PrivateServer {
       stdio: ['pipe', 'ignore', 'pipe'],
       detached: true,
       cwd: '/',
-      env: {},
+      env: GO_RUNTIME,
     })
     this.#child = child
     this.#startedAt = performance.now()
