@@ -90,6 +90,7 @@ struct osb_kit_entry {
 
 struct osb_stream {
   struct osb_watch watch;
+  int writer; /* of an output: kept so that there is no end of file before the end */
   struct osb_run *run;
   uint8_t *bytes;
   size_t count, room;
@@ -105,6 +106,7 @@ struct osb_run {
   struct osb_message *exec; /* until sent */
   struct osb_limits limits;
   struct osb_kit_entry *kit;
+  bool over; /* unlinked: out and err are the callback's */
   struct osb_stream out, err, in; /* in: bytes[0..room) to write, count written */
   int64_t started_ms, deadline_ms;
   struct osb_outcome outcome;
@@ -255,8 +257,10 @@ void osb_kits_want_locked(struct osb_sandbox *sandbox);
 /* The best spare for these limits; NULL: none, the run has to wait. */
 struct osb_kit_entry *osb_kit_take_locked(struct osb_sandbox *sandbox, const struct osb_limits *limits);
 struct osb_message *osb_kit_message(const struct osb_sandbox *sandbox, const struct osb_kit_entry *kit);
-/* After its run, on io or builder: a spare again if the kernel can make it as new and the run went `well`. */
-void osb_kit_return_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit, bool well);
+/* After its run, without a lock for it takes a while: whether the kernel could make it as new. */
+bool osb_kit_reset(struct osb_sandbox *sandbox, struct osb_kit_entry *kit);
+/* A `spare` again, or to be removed. */
+void osb_kit_return_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit, bool spare);
 void osb_kit_close(struct osb_kit_entry *kit);
 void osb_kits_trim_locked(struct osb_sandbox *sandbox);
 void osb_kits_clean_soon_locked(struct osb_sandbox *sandbox);
@@ -275,7 +279,7 @@ const struct osb_limits *osb_run_waiting_limits_locked(const struct osb_sandbox 
 void osb_run_unlink_locked(struct osb_run *run);
 /* The run that the answer ends, unlinked, for osb_runs_deliver; NULL: no such run. */
 struct osb_run *osb_run_exited_locked(struct osb_sandbox *sandbox, const struct osb_answer *answer);
-void osb_run_close_streams_locked(struct osb_run *run);
+void osb_run_drain_locked(struct osb_run *run); /* the last of its output */
 void osb_runs_deliver(struct osb_run *runs);
 
 /* calls.c */

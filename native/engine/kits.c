@@ -87,16 +87,19 @@ struct osb_message *osb_kit_message(const struct osb_sandbox *sandbox, const str
   return message;
 }
 
-void osb_kit_return_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit, bool well) {
+bool osb_kit_reset(struct osb_sandbox *sandbox, struct osb_kit_entry *kit) {
   const struct osb_cgroups *cgroups = &sandbox->engine->cgroups;
   struct osb_error error;
   char path[OSB_CGROUP_PATH];
+  if (!cgroups->driver->reset) return false;
   osb_kit_path(sandbox, kit, path);
+  return osb_cgroup_reset(cgroups, path, &kit->limits, kit->fds, kit->present, &error) == 0;
+}
+
+void osb_kit_return_locked(struct osb_sandbox *sandbox, struct osb_kit_entry *kit, bool spare) {
   kit->used = true;
   sandbox->nused--;
-  bool spare = well && sandbox->state == OSB_IS_READY && sandbox->nspares < OSB_MOST_SPARE_KITS &&
-               cgroups->driver->reset && osb_cgroup_reset(cgroups, path, &kit->limits, kit->fds, kit->present, &error) == 0;
-  if (spare) add_spare_locked(sandbox, kit);
+  if (spare && sandbox->state == OSB_IS_READY && sandbox->nspares < OSB_MOST_SPARE_KITS) add_spare_locked(sandbox, kit);
   else discard_locked(sandbox, kit);
 }
 

@@ -1,7 +1,8 @@
 /*
  * Runs: one command each, from osb_exec to its outcome. Its output is drained while it runs; when init has said that the
  * command and all its descendants are gone, what is still in the pipes is all there will be, so it is read up to there
- * and not until end of file: another command of the session may have been handed the pipe and keep it open.
+ * and not until end of file: another command of the session may have been handed the pipe and keep it open. For the
+ * same reason we keep the writing ends ourselves: `io` need not be woken for an end of file just before the outcome.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -63,7 +64,7 @@ static void on_output(struct osb_watch *watch, uint32_t events) {
   struct osb_stream *stream = (struct osb_stream *)watch;
   struct osb_sandbox *sandbox = stream->run->sandbox;
   pthread_mutex_lock(&sandbox->lock);
-  drain_locked(stream, CHUNKS_PER_TURN);
+  if (!stream->run->over) drain_locked(stream, CHUNKS_PER_TURN);
   pthread_mutex_unlock(&sandbox->lock);
 }
 
@@ -84,16 +85,23 @@ static void on_input_room(struct osb_watch *watch, uint32_t events) {
   struct osb_stream *stream = (struct osb_stream *)watch;
   struct osb_sandbox *sandbox = stream->run->sandbox;
   pthread_mutex_lock(&sandbox->lock);
-  feed_locked(stream);
+  if (!stream->run->over) feed_locked(stream);
   pthread_mutex_unlock(&sandbox->lock);
 }
 
-void osb_run_close_streams_locked(struct osb_run *run) {
+void osb_run_drain_locked(struct osb_run *run) {
   drain_locked(&run->out, LAST_CHUNKS);
   drain_locked(&run->err, LAST_CHUNKS);
-  osb_watch_close(&run->out.watch);
-  osb_watch_close(&run->err.watch);
-  osb_watch_close(&run->in.watch);
+  run->over = true; /* what epoll still says of its pipes is ignored */
+}
+
+static void close_streams_locked(struct osb_run *run) {
+  struct osb_stream *streams[] = {&run->out, &run->err, &run->in};
+  for (int i = 0; i < 3; i++) {
+    osb_watch_close(&streams[i]->watch);
+    if (streams[i]->writer >= 0) close(streams[i]->writer);
+    streams[i]->writer = -1;
+  }
 }
 
 /* ---- Making ---- */
@@ -108,6 +116,8 @@ static int open_output(struct osb_stream *stream, struct osb_message *exec, stru
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) < 0) return osb_fail(error, errno, "pipe for output");
   stream->watch.fd = ends[0];
+  stream->writer = ends[1];
+  exec->borrowed |= 1u << exec->nfds;
   exec->fds[exec->nfds++] = ends[1];
   /* Ours only: the command's end must block. */
   if (fcntl(ends[0], F_SETFL, O_NONBLOCK) < 0) return osb_fail(error, errno, "fcntl of a pipe");
@@ -205,7 +215,7 @@ static struct osb_run *run_new(struct osb_sandbox *sandbox, const struct osb_exe
   struct osb_stream *streams[] = {&run->out, &run->err, &run->in};
   for (int i = 0; i < 3; i++) {
     streams[i]->run = run;
-    streams[i]->watch.fd = -1;
+    streams[i]->watch.fd = streams[i]->writer = -1;
     streams[i]->watch.on_event = i < 2 ? on_output : on_input_room;
     streams[i]->limit = config->output_bytes;
   }
@@ -251,6 +261,11 @@ static int watch_streams(struct osb_run *run) {
   return run->in.watch.fd < 0 ? 0 : osb_watch_add(engine, &run->in.watch, EPOLLOUT, &run->error);
 }
 
+static void send_kill_locked(struct osb_run *run, uint32_t cause) {
+  struct osb_kill body = {.exec_id = run->id, .cause = cause};
+  osb_send_locked(run->sandbox, osb_message_new(OSB_KILL, &body, sizeof body, 0), ++run->sandbox->last_id);
+}
+
 /* False: run->error is filled. */
 static bool start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
   struct osb_sandbox *sandbox = run->sandbox;
@@ -262,7 +277,6 @@ static bool start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
       return false;
   }
   if (kit) kit->limits = run->limits;
-  if (watch_streams(run) < 0) return false;
   if (kit) osb_send_locked(sandbox, osb_kit_message(sandbox, kit), ++sandbox->last_id);
   struct osb_message *exec = run->exec;
   run->exec = NULL;
@@ -270,12 +284,14 @@ static bool start_locked(struct osb_run *run, struct osb_kit_entry *kit) {
   uint32_t number = kit ? kit->number : 0;
   memcpy(osb_message_variable(exec, offsetof(struct osb_exec, kit)), &number, sizeof number);
   osb_send_locked(sandbox, exec, run->id);
+  /* Only now, while init is at work. */
+  if (watch_streams(run) < 0) send_kill_locked(run, OSB_CAUSE_CANCELLED);
   return true;
 }
 
 static void fail_locked(struct osb_run *run, struct osb_run **failed) {
   osb_run_unlink_locked(run);
-  osb_run_close_streams_locked(run);
+  osb_run_drain_locked(run);
   run->next = *failed;
   *failed = run;
 }
@@ -331,7 +347,7 @@ uint64_t osb_exec(struct osb_engine *engine, uint64_t handle, const struct osb_e
   if (result == 0) result = submit_locked(sandbox, run, &failed);
   uint64_t id = result == 0 ? run->id : 0; /* the run is not ours any more once the lock is given back */
   if (result < 0) {
-    osb_run_close_streams_locked(run);
+    osb_run_drain_locked(run);
     failed = run;
   }
   pthread_mutex_unlock(&sandbox->lock);
@@ -348,11 +364,10 @@ void osb_kill(struct osb_engine *engine, uint64_t handle, uint64_t id, uint32_t 
   while (run && run->id != id) run = run->next;
   if (run && run->exec) { /* init does not know it yet */
     osb_run_unlink_locked(run);
-    osb_run_close_streams_locked(run);
+    osb_run_drain_locked(run);
     run->outcome.cause = cause;
   } else if (run && sandbox->state == OSB_IS_READY) {
-    struct osb_kill body = {.exec_id = id, .cause = cause};
-    osb_send_locked(sandbox, osb_message_new(OSB_KILL, &body, sizeof body, 0), ++sandbox->last_id);
+    send_kill_locked(run, cause);
     run = NULL;
   } else {
     run = NULL;
@@ -381,7 +396,7 @@ struct osb_run *osb_run_exited_locked(struct osb_sandbox *sandbox, const struct 
       .memory_peak_bytes = exited->memory_peak_bytes,
       .text = "",
   };
-  osb_run_close_streams_locked(run);
+  osb_run_drain_locked(run);
   osb_run_unlink_locked(run);
   return run;
 }
@@ -392,8 +407,10 @@ static void return_kit(struct osb_run *run) {
   const struct osb_outcome *outcome = &run->outcome;
   bool by_itself = outcome->cause == OSB_CAUSE_EXITED || outcome->cause == OSB_CAUSE_SIGNALED ||
                    outcome->cause == OSB_CAUSE_EXEC_FAILED;
+  bool well = by_itself && outcome->leftover == 0 && !run->error.code;
+  bool spare = run->kit && well && osb_kit_reset(sandbox, run->kit);
   pthread_mutex_lock(&sandbox->lock);
-  if (run->kit) osb_kit_return_locked(sandbox, run->kit, by_itself && outcome->leftover == 0 && !run->error.code);
+  if (run->kit) osb_kit_return_locked(sandbox, run->kit, spare);
   struct osb_run *failed = osb_runs_start_locked(sandbox);
   osb_kits_clean_soon_locked(sandbox);
   pthread_mutex_unlock(&sandbox->lock);
@@ -411,6 +428,9 @@ static void deliver(struct osb_run *run) {
   outcome->err_bytes = run->err.count;
   outcome->err_truncated = run->err.truncated;
   run->done(run->context, failed ? &run->error : NULL, failed ? NULL : outcome);
+  pthread_mutex_lock(&sandbox->lock);
+  close_streams_locked(run);
+  pthread_mutex_unlock(&sandbox->lock);
   if (failed) free(run->out.bytes);
   if (failed) free(run->err.bytes);
   free(run->in.bytes);

@@ -55,7 +55,7 @@ static void end_promises(struct osb_sandbox *sandbox) {
   sandbox->runs = NULL;
   sandbox->calls = NULL;
   sandbox->created = NULL;
-  for (struct osb_run *run = runs; run; run = run->next) osb_run_close_streams_locked(run);
+  for (struct osb_run *run = runs; run; run = run->next) osb_run_drain_locked(run);
   osb_watch_close(&sandbox->socket);
   osb_watch_close(&sandbox->pidfd);
   pthread_mutex_unlock(&sandbox->lock);

@@ -197,7 +197,7 @@ void engine_close(struct osb_engine *engine) {
 /* ---- Sandboxes ---- */
 
 void default_sandbox(struct osb_sandbox_config *config) {
-  static const struct osb_bind binds[] = {{"/usr", "/usr"}};
+  static const struct osb_bind binds[] = {{"/usr", "/usr"}, {"/etc/ld.so.cache", "/etc/ld.so.cache"}};
   static const struct osb_link links[] = {{"usr/bin", "/bin"}, {"usr/lib", "/lib"}, {"usr/lib64", "/lib64"}};
   *config = (struct osb_sandbox_config){
       .hostname = "box",
@@ -205,7 +205,7 @@ void default_sandbox(struct osb_sandbox_config *config) {
       .disk_inodes = 10000,
       .shm_bytes = 16 << 20,
       .binds = binds,
-      .nbinds = 1,
+      .nbinds = 2,
       .links = links,
       .nlinks = 3,
   };
