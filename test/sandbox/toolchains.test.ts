@@ -24,7 +24,7 @@ const TOOLCHAINS: [name: string, program: string, script: string, stdout: string
   [
     'go',
     '/usr/local/go/bin/go',
-    `printf 'package main\\nfunc main() { println("hi") }' > m.go && go vet m.go && go env GOROOT`,
+    `printf 'package main\\n\\nfunc main() { x }\\n' > m.go && gofmt -l m.go && go env GOROOT`,
     '/usr/local/go\n',
   ],
   [
