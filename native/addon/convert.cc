@@ -37,7 +37,7 @@ bool Throw(Napi::Env env, const char* problem) {
   return false;
 }
 
-Napi::Value Reader::Get(const char* name) { return object_.Get(name); }
+Napi::Value Reader::Get(const char* name) { return listed_ ? object_.Get(next_++) : object_.Get(name); }
 
 void Reader::Fail(const char* name, const char* expected) {
   if (problem_.empty()) problem_ = std::string(name) + " must be " + expected;

@@ -16,6 +16,8 @@ extern "C" {
 class Reader {
  public:
   explicit Reader(Napi::Object object) : object_(object) {}
+  // Of the properties listed in the order in which they are going to be read; names are for messages only.
+  explicit Reader(Napi::Array listed) : object_(listed), listed_(true) {}
 
   std::string Text(const char* name);
   uint64_t Number(const char* name);
@@ -33,6 +35,8 @@ class Reader {
   void Fail(const char* name, const char* expected);
 
   Napi::Object object_;
+  bool listed_ = false;
+  uint32_t next_ = 0;
   std::string problem_;
 };
 

@@ -29,6 +29,17 @@ void OnLost(void* context, uint64_t sandbox, const char* reason) {
   engine->mailbox().Post(std::make_unique<LostLetter>(engine, sandbox, reason));
 }
 
+constexpr const char* kMakeOutcome =
+    "(cause, stage, error, exitCode, signal, leftover, cpuUs, wallUs, memoryPeakBytes, stdout, stderr, stdoutTruncated,"
+    " stderrTruncated) => ({ cause, stage, error, exitCode, signal, leftover, cpuUs, wallUs, memoryPeakBytes, stdout,"
+    " stderr, stdoutTruncated, stderrTruncated })";
+// stdin last: a getter of another property could have detached its memory.
+constexpr const char* kListExec =
+    "c => [c.argv, c.env, c.cwd, c.cpuMs, c.wallMs, c.memoryBytes, c.fileSizeBytes, c.openFiles, c.processes,"
+    " c.outputBytes, c.stdin]";
+
+Napi::Function Evaluate(Napi::Env env, const char* source) { return env.RunScript(source).As<Napi::Function>(); }
+
 const osb_error kClosed = {ESHUTDOWN, "the engine is closed"};
 
 // The arguments of one method: a handle, a path, a number, and the callback at `last`. A wrong one becomes a
@@ -131,6 +142,8 @@ Engine::Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) 
     return;
   }
   on_lost_ = Napi::Persistent(on_lost);
+  make_outcome_ = Napi::Persistent(Evaluate(info.Env(), kMakeOutcome));
+  list_exec_ = Napi::Persistent(Evaluate(info.Env(), kListExec));
   shut_down_ = [this] { ShutDown(); };
   napi_add_env_cleanup_hook(info.Env(), OnEnvironmentEnd, &shut_down_);
 }
@@ -172,6 +185,10 @@ void Engine::TellLost(uint64_t sandbox, const std::string& reason) {
   on_lost_.Call({Napi::Number::New(env, static_cast<double>(sandbox)), Napi::String::New(env, reason)});
 }
 
+Napi::Value Engine::MakeOutcome(std::initializer_list<napi_value> properties) {
+  return make_outcome_.Call(properties);
+}
+
 // ---- Methods ----
 
 Napi::Value Engine::CreateSandbox(const Napi::CallbackInfo& info) {
@@ -210,9 +227,12 @@ Napi::Value Engine::CreateSandbox(const Napi::CallbackInfo& info) {
 Napi::Value Engine::Exec(const Napi::CallbackInfo& info) {
   Arguments arguments(info);
   uint64_t sandbox = arguments.Number(0, "sandbox");
-  Reader reader(arguments.Object(1, "config"));
+  Napi::Object object = arguments.Object(1, "config");
   Napi::Function done = arguments.Callback(2);
   if (!arguments.Ok()) return {};
+  Napi::Value list = list_exec_.Call({object});
+  if (info.Env().IsExceptionPending()) return {};
+  Reader reader(list.As<Napi::Array>());
   std::vector<std::string> argv = reader.Texts("argv"), env = reader.Texts("env");
   std::string cwd = reader.Text("cwd");
   osb_exec_config config{};
@@ -224,7 +244,6 @@ Napi::Value Engine::Exec(const Napi::CallbackInfo& info) {
   config.nofile = static_cast<uint32_t>(reader.Number("openFiles"));
   config.processes = static_cast<uint32_t>(reader.Number("processes"));
   config.output_bytes = reader.Number("outputBytes");
-  // Last: a getter of another property could have detached its memory.
   std::pair<const uint8_t*, size_t> input = reader.Bytes("stdin");
   if (!reader.Ok()) return {};
   auto argv_pointers = Pointers(argv), env_pointers = Pointers(env);

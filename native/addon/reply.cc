@@ -36,7 +36,6 @@ const char* StageName(uint32_t stage) {
   }
 }
 
-// Written so that V8 sees the same properties in the same order each time.
 void Set(Napi::Object object, const char* name, uint64_t number) { object.Set(name, static_cast<double>(number)); }
 
 }  // namespace
@@ -57,21 +56,23 @@ void RanReply::Take(void* context, const osb_error* error, osb_outcome* outcome)
 
 Napi::Value RanReply::ToValue(Napi::Env env) {
   const osb_outcome& outcome = outcome_;
-  Napi::Object value = Napi::Object::New(env);
-  value.Set("cause", CauseName(outcome.cause));
-  value.Set("stage", StageName(outcome.stage));
-  value.Set("error", text_.empty() ? ErrnoName(outcome.error) : text_);
-  value.Set("exitCode", outcome.exit_code);
-  value.Set("signal", outcome.signal);
-  Set(value, "leftover", outcome.leftover);
-  Set(value, "cpuUs", outcome.cpu_us);
-  Set(value, "wallUs", outcome.wall_us);
-  Set(value, "memoryPeakBytes", outcome.memory_peak_bytes);
-  value.Set("stdout", ToBuffer(env, std::exchange(outcome_.out, nullptr), outcome.out_bytes));
-  value.Set("stderr", ToBuffer(env, std::exchange(outcome_.err, nullptr), outcome.err_bytes));
-  value.Set("stdoutTruncated", outcome.out_truncated);
-  value.Set("stderrTruncated", outcome.err_truncated);
-  return value;
+  auto number = [env](uint64_t value) { return Napi::Number::New(env, static_cast<double>(value)); };
+  auto text = [env](const std::string& value) { return Napi::String::New(env, value); };
+  return engine()->MakeOutcome({
+      text(CauseName(outcome.cause)),
+      text(StageName(outcome.stage)),
+      text(text_.empty() ? ErrnoName(outcome.error) : text_),
+      Napi::Number::New(env, outcome.exit_code),
+      Napi::Number::New(env, outcome.signal),
+      number(outcome.leftover),
+      number(outcome.cpu_us),
+      number(outcome.wall_us),
+      number(outcome.memory_peak_bytes),
+      ToBuffer(env, std::exchange(outcome_.out, nullptr), outcome.out_bytes),
+      ToBuffer(env, std::exchange(outcome_.err, nullptr), outcome.err_bytes),
+      Napi::Boolean::New(env, outcome.out_truncated),
+      Napi::Boolean::New(env, outcome.err_truncated),
+  });
 }
 
 ReadReply::~ReadReply() { free(bytes_); }

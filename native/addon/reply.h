@@ -36,6 +36,8 @@ class Reply : public Letter {
   virtual Napi::Value ToValue(Napi::Env env) { return env.Undefined(); }
   virtual void Opened(Engine*) {}
 
+  Engine* engine() { return engine_; }
+
  private:
   Engine* engine_;
   Napi::FunctionReference callback_;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -80,25 +81,28 @@ static int set_limits(const struct osb_tree *tree, const char *path, const struc
   return osb_cgroup_write(tree->directory, path, "pids.max", text, error);
 }
 
-/* The peak starts again at what is charged now. pids.max may be 0: init's way to end a command. */
-static int reset(const struct osb_tree *tree, const char *path, const struct osb_limits *limits,
-                 struct osb_error *error) {
-  if ((tree->controllers & OSB_MEMORY) &&
-      osb_cgroup_read_number(tree, path, "memory.usage_in_bytes") > MAX_RESIDUE_BYTES)
-    return osb_fail(error, ENOTEMPTY, "memory is charged to %s", path);
-  if ((tree->controllers & OSB_MEMORY) &&
-      osb_cgroup_write(tree->directory, path, "memory.max_usage_in_bytes", "0", error) < 0)
-    return -1;
-  if ((tree->controllers & OSB_CPU) && osb_cgroup_write(tree->directory, path, "cpuacct.usage", "0", error) < 0)
-    return -1;
-  const struct osb_limits before = {limits->memory_bytes, limits->processes + 1};
-  return set_limits(tree, path, &before, limits, error);
+static int put(int fd, const char *text, const char *what, struct osb_error *error) {
+  if (fd >= 0 && pwrite(fd, text, strlen(text), 0) < 0) return osb_fail(error, errno, "reset %s", what);
+  return 0;
 }
 
-/* ENTER_0.. are opened for every tree by osb_cgroup_open_kit. */
+static int reset(const int fds[OSB_KIT_FDS], const struct osb_limits *limits, struct osb_error *error) {
+  /* The peak starts again at what is charged now, and so tells it. */
+  char text[24] = "";
+  int peak = fds[OSB_KIT_MEM_PEAK];
+  if (put(peak, "0", "memory.max_usage_in_bytes", error) < 0) return -1;
+  if (peak >= 0 && pread(peak, text, sizeof text - 1, 0) <= 0) return osb_fail(error, errno, "read memory.max_usage_in_bytes");
+  if (strtoull(text, NULL, 10) > MAX_RESIDUE_BYTES) return osb_fail(error, ENOTEMPTY, "memory is charged to a used cgroup");
+  if (put(fds[OSB_KIT_CPU], "0", "cpuacct.usage", error) < 0) return -1;
+  /* May be 0: init's way to end a command. */
+  snprintf(text, sizeof text, "%u", limits->processes);
+  return put(fds[OSB_KIT_PIDS_MAX], limits->processes ? text : "max", "pids.max", error);
+}
+
+/* ENTER_0.. are opened for every tree by osb_cgroup_open_kit. Writing is for reset. */
 static const struct osb_kit_file kit_files[] = {
-    {OSB_KIT_CPU, OSB_CPU, "cpuacct.usage", O_RDONLY},
-    {OSB_KIT_MEM_PEAK, OSB_MEMORY, "memory.max_usage_in_bytes", O_RDONLY},
+    {OSB_KIT_CPU, OSB_CPU, "cpuacct.usage", O_RDWR},
+    {OSB_KIT_MEM_PEAK, OSB_MEMORY, "memory.max_usage_in_bytes", O_RDWR},
     {OSB_KIT_MEM_EVENTS, OSB_MEMORY, "memory.oom_control", O_RDONLY},
     {OSB_KIT_PIDS_MAX, OSB_PIDS, "pids.max", O_WRONLY},
     {OSB_KIT_PROCS, OSB_MEMORY, "cgroup.procs", O_RDONLY},

@@ -27,19 +27,6 @@ int osb_cgroup_write(int directory, const char *path, const char *file, const ch
   return n < 0 ? osb_fail(error, code, "write %s to %s", text, full) : 0;
 }
 
-uint64_t osb_cgroup_read_number(const struct osb_tree *tree, const char *path, const char *file) {
-  char full[OSB_CGROUP_PATH], text[64];
-  snprintf(full, sizeof full, "%s/%s", path, file);
-  int fd = tree ? openat(tree->directory, full, O_RDONLY | O_CLOEXEC) : -1;
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-  if (fd >= 0) close(fd);
-  if (n <= 0) return 0;
-  text[n] = 0;
-  /* v2 cpu.stat starts with "usage_usec 123". */
-  const char *digits = strpbrk(text, "0123456789");
-  return digits ? strtoull(digits, NULL, 10) : 0;
-}
-
 /* ---- Finding our own cgroup ---- */
 
 static bool has_word(const char *list, const char *word) {
@@ -263,32 +250,44 @@ int osb_cgroup_open_kit(const struct osb_cgroups *cgroups, const char *path, int
   return count;
 }
 
-static int reopen_procs(const struct osb_cgroups *cgroups, const char *path, int fds[OSB_KIT_FDS], uint32_t present,
-                        struct osb_error *error) {
+static int reopen_procs(const struct osb_cgroups *cgroups, const char *path, int *procs, struct osb_error *error) {
   const struct osb_kit_file *file = cgroups->driver->kit_files;
   while (file->fd != OSB_KIT_PROCS) file++;
   char full[OSB_CGROUP_PATH];
   snprintf(full, sizeof full, "%s/%s", path, file->name);
   int fd = openat(tree_with(cgroups, file->controller)->directory, full, file->flags | O_CLOEXEC);
   if (fd < 0) return osb_fail(error, errno, "open cgroup %s/%s", cgroups->name, full);
-  int *place = &fds[__builtin_popcount(present & ((1u << OSB_KIT_PROCS) - 1))];
-  close(*place);
-  *place = fd;
+  close(*procs);
+  *procs = fd;
   return 0;
 }
 
 int osb_cgroup_reset(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *limits,
                      int fds[OSB_KIT_FDS], uint32_t present, struct osb_error *error) {
-  for (size_t i = 0; i < cgroups->ntrees; i++)
-    if (cgroups->driver->reset(&cgroups->trees[i], path, limits, error) < 0) return -1;
-  return reopen_procs(cgroups, path, fds, present, error);
+  int by_name[OSB_KIT_FDS], next = 0;
+  for (int i = 0; i < OSB_KIT_FDS; i++) by_name[i] = present & (1u << i) ? fds[next++] : -1;
+  if (cgroups->driver->reset(by_name, limits, error) < 0) return -1;
+  return reopen_procs(cgroups, path, &fds[__builtin_popcount(present & ((1u << OSB_KIT_PROCS) - 1))], error);
+}
+
+static uint64_t read_number(const struct osb_tree *tree, const char *path, const char *file) {
+  char full[OSB_CGROUP_PATH], text[64];
+  snprintf(full, sizeof full, "%s/%s", path, file);
+  int fd = tree ? openat(tree->directory, full, O_RDONLY | O_CLOEXEC) : -1;
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (n <= 0) return 0;
+  text[n] = 0;
+  /* v2 cpu.stat starts with "usage_usec 123". */
+  const char *digits = strpbrk(text, "0123456789");
+  return digits ? strtoull(digits, NULL, 10) : 0;
 }
 
 void osb_cgroup_usage(const struct osb_cgroups *cgroups, const char *path, uint64_t *cpu_us,
                       uint64_t *memory_peak_bytes) {
   *cpu_us = *memory_peak_bytes = 0;
   if (!cgroups->driver) return;
-  uint64_t cpu = osb_cgroup_read_number(tree_with(cgroups, OSB_CPU), path, cgroups->driver->cpu);
+  uint64_t cpu = read_number(tree_with(cgroups, OSB_CPU), path, cgroups->driver->cpu);
   *cpu_us = cgroups->driver->kind == OSB_CGROUP_V1 ? cpu / 1000 : cpu;
-  *memory_peak_bytes = osb_cgroup_read_number(tree_with(cgroups, OSB_MEMORY), path, cgroups->driver->memory_peak);
+  *memory_peak_bytes = read_number(tree_with(cgroups, OSB_MEMORY), path, cgroups->driver->memory_peak);
 }

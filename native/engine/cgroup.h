@@ -57,10 +57,9 @@ struct osb_cgroup_driver {
   /* `before`: what is in force, so that no step is refused for the order in which the files are written. */
   int (*set_limits)(const struct osb_tree *tree, const char *path, const struct osb_limits *before,
                     const struct osb_limits *limits, struct osb_error *error);
-  /* Makes an empty directory as good as new: counters at 0, limits in force. ENOTEMPTY if more than a little is still
-   * charged to it. NULL: this kind cannot. */
-  int (*reset)(const struct osb_tree *tree, const char *path, const struct osb_limits *limits,
-               struct osb_error *error);
+  /* Makes the cgroup of an open kit, empty again, as good as new: counters at 0, limits in force. `fds`: by enum
+   * osb_kit_fd, -1 = none. ENOTEMPTY if more than a little is still charged to it. NULL: this kind cannot. */
+  int (*reset)(const int fds[OSB_KIT_FDS], const struct osb_limits *limits, struct osb_error *error);
   const struct osb_kit_file *kit_files;
   size_t nkit_files;
   const char *init_leaf; /* below s<sandbox>, where init lives; NULL: in it */
@@ -95,7 +94,6 @@ void osb_cgroup_usage(const struct osb_cgroups *cgroups, const char *path, uint6
                       uint64_t *memory_peak_bytes);
 
 /* For drivers. */
-uint64_t osb_cgroup_read_number(const struct osb_tree *tree, const char *path, const char *file);
 int osb_cgroup_write(int directory, const char *path, const char *file, const char *text, struct osb_error *error);
 /* Opens the directory of our own cgroup in the hierarchy that is mounted with `controller` (v1) or NULL (v2). ENOENT if
  * there is none. */
