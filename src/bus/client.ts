@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Msg } from 'nats'
 import { type ErrorCode, invalid, SandboxError } from '../../proto/errors.ts'
 import { type CancelRequest, HEADERS, isActor, MAX_ANSWER_BYTES } from '../../proto/message.ts'
@@ -25,6 +26,9 @@ import type { WorkerWatch } from './worker-watch.ts'
 
 /** Requests that wait for an answer; each holds its caller's connection, about 2 KB here, and a timer. */
 export const MAX_PENDING_REQUESTS = 16_384
+/** Between two tries to reach those who are on their way back. */
+const RESEND_PAUSE_MS = 100
+
 export class NatsBusClient implements BusClient {
   readonly #link: Link
   readonly #bodies: Bodies
@@ -45,7 +49,7 @@ export class NatsBusClient implements BusClient {
   async request<T>(request: BusRequest, unanswered: 'no_worker' | 'session_not_found'): Promise<Answer<T>> {
     const packed = this.#pack(request)
     try {
-      const message = await this.#answer(request, packed, unanswered)
+      const message = await this.#answerOfThoseBack(request, packed, unanswered)
       return await this.#read<T>(message, request.signal)
     } finally {
       if (packed.source !== undefined) this.#bodies.withdraw(packed.source)
@@ -53,16 +57,35 @@ export class NatsBusClient implements BusClient {
   }
 
   async gather<T>(request: BusRequest): Promise<Answer<T>[]> {
+    // Sent now, it would miss those who are on their way back.
+    if (this.#link.othersAwayMs > 0) await sleep(this.#link.othersAwayMs)
     const packed = this.#pack(request)
     try {
       const messages = await gatherAnswers(this.#workers, {
         send: (waiter) => this.#inbox.send(request.subject, packed.payload, packed.head, waiter),
         signal: request.signal,
-        unanswered: () => this.#unanswered('no_worker'),
+        unanswered: () => new UnansweredError('no_worker'),
       })
       return await Promise.all(messages.map((message) => this.#read<T>(message, request.signal)))
     } finally {
       if (packed.source !== undefined) this.#bodies.withdraw(packed.source)
+    }
+  }
+
+  /**
+   * Just after a reconnect, nobody listening does not mean that nobody is there: those who were cut off as well may be
+   * on their way back. Nobody has had the request, so it can be sent again.
+   */
+  async #answerOfThoseBack(request: BusRequest, packed: Packed, unanswered: ErrorCode): Promise<Msg> {
+    for (;;) {
+      const mayBeAway = this.#link.othersAwayMs > 0
+      try {
+        return await this.#answer(request, packed, unanswered)
+      } catch (thrown) {
+        if (!mayBeAway || !(thrown instanceof UnansweredError)) throw thrown
+      }
+      await sleep(RESEND_PAUSE_MS)
+      this.#requireReadiness(request)
     }
   }
 
@@ -76,7 +99,7 @@ export class NatsBusClient implements BusClient {
         signal,
         resolve,
         reject,
-        unanswered: () => this.#unanswered(unanswered),
+        unanswered: () => new UnansweredError(unanswered),
         onSettled: (abandoned) => {
           sent.forget()
           if (abandoned) this.#cancel(tenant, requestId, sent.reply)
@@ -86,23 +109,24 @@ export class NatsBusClient implements BusClient {
         sent = this.#inbox.send(request.subject, packed.payload, packed.head, pending)
         pending.start()
       } catch (thrown) {
-        reject(thrown)
+        reject(busUnavailable('The request could not be sent.', thrown))
       }
     })
   }
 
   #pack(request: BusRequest): Packed {
+    this.#requireReadiness(request)
+    const head = requestHead(request)
+    return pack(head, request.args, request.body ?? EMPTY, (content) => this.#bodies.offer(content))
+  }
+
+  #requireReadiness({ signal }: BusRequest): void {
+    if (signal?.aborted) throw abortError(signal)
     if (!this.#link.connected) throw busUnavailable('There is no connection to the message bus.')
     if (this.#inbox.size >= MAX_PENDING_REQUESTS) {
-      throw new SandboxError(
-        'too_many_runs',
-        `${MAX_PENDING_REQUESTS} requests already wait for their answers.`,
-      )
+      const detail = `${MAX_PENDING_REQUESTS} requests already wait for their answers.`
+      throw new SandboxError('too_many_runs', detail)
     }
-    if (request.signal?.aborted) throw abortError(request.signal)
-    return pack(requestHead(request), request.args, request.body ?? EMPTY, (content) =>
-      this.#bodies.offer(content),
-    )
   }
 
   /** An answer that nobody waits for any more: its body need not be held. */
@@ -145,18 +169,17 @@ export class NatsBusClient implements BusClient {
     }
   }
 
-  #unanswered(code: ErrorCode): SandboxError {
-    if (this.#link.othersAwayMs > 0) {
-      return busUnavailable('The message bus has just come back, and not all of its users with it.')
-    }
-    const detail = code === 'no_worker' ? 'No worker has room for the request.' : 'There is no such session.'
-    return new SandboxError(code, detail)
-  }
-
   #cancel(tenant: string, requestId: string, reply: string): void {
     if (!this.#link.connected) return
     const cancel: CancelRequest = { reply }
     this.#link.nc.publish(subjects.cancel(tenant, requestId), JSON.stringify(cancel))
+  }
+}
+
+/** Nobody listens where the request went. */
+class UnansweredError extends SandboxError {
+  constructor(code: ErrorCode) {
+    super(code, code === 'no_worker' ? 'No worker has room for the request.' : 'There is no such session.')
   }
 }
 

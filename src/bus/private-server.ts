@@ -165,7 +165,8 @@ class Supervised implements PrivateServer {
         this.#lastLines.push(error.message)
         resolve()
       })
-      child.once('exit', () => resolve())
+      // Not `exit`: what it said last is read by now, and nobody holds the port or the streams any more.
+      child.once('close', () => resolve())
     })
     void this.#ended.then(() => this.#onEnd(child))
   }

@@ -29,7 +29,8 @@ test.before(async () => {
     value: request.args,
     body: await request.body(40 * MIB),
   }))
-  await asking.client.request({ ...asked(new Uint8Array(1)) }, 'no_worker')
+  // Over the connection that subscribed, so that the subscription is known when this is answered.
+  await answering.client.request(asked(new Uint8Array(1)), 'no_worker')
   await connection.bulk.nc.flush()
 })
 test.after.always(async () => {

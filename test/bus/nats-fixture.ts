@@ -53,7 +53,12 @@ export async function startNats(
       await rm(directory, { recursive: true, force: true })
     },
   }
-  await fixture.start()
+  try {
+    await fixture.start()
+  } catch (thrown) {
+    await fixture.close()
+    throw thrown
+  }
   return fixture
 }
 
