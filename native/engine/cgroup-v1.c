@@ -114,6 +114,7 @@ const struct osb_cgroup_driver osb_cgroup_v1 = {
     .open_parents = open_parents,
     .prepare = prepare,
     .set_limits = set_limits,
+    .by_birth = true,
     .reset = reset,
     .kit_files = kit_files,
     .nkit_files = sizeof kit_files / sizeof *kit_files,

@@ -8,10 +8,16 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cgroup-sweep.h"
 #include "error.h"
+
+#define PREFIX "opensandbox-"
+/* Another engine's sweep holds a lock for milliseconds. */
+#define LOCK_TRIES 20
+#define LOCK_PAUSE_NS 10000000
 
 static const struct osb_limits no_limits = {0, 0};
 
@@ -144,22 +150,40 @@ static void close_trees(struct osb_cgroups *cgroups) {
   cgroups->driver = NULL;
 }
 
+/* Opened, locked, and still the directory of that name: another engine's sweep may hold the lock for a moment, and may
+ * have removed what we made before we locked it. EAGAIN: try again. */
+static int try_lock(struct osb_cgroups *cgroups, struct osb_tree *tree) {
+  struct stat ours, named;
+  if (mkdirat(tree->parent, cgroups->name, 0755) < 0 && errno != EEXIST) return errno;
+  int fd = openat(tree->parent, cgroups->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno == ENOENT ? EAGAIN : errno;
+  int code = flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &ours) < 0 ? errno : 0;
+  if (code == 0 && fstatat(tree->parent, cgroups->name, &named, 0) < 0) code = EAGAIN;
+  if (code == 0 && ours.st_ino != named.st_ino) code = EAGAIN;
+  if (code) close(fd);
+  else tree->directory = fd;
+  return code == EWOULDBLOCK ? EAGAIN : code;
+}
+
 /* The lock on the directory says that an engine lives; it goes with the process. */
 static int open_tree(struct osb_cgroups *cgroups, struct osb_tree *tree, struct osb_error *error) {
-  if (mkdirat(tree->parent, cgroups->name, 0755) < 0 && errno != EEXIST)
-    return osb_fail(error, errno, "mkdir cgroup %s", cgroups->name);
-  tree->directory = openat(tree->parent, cgroups->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (tree->directory < 0) return osb_fail(error, errno, "open cgroup %s", cgroups->name);
-  if (flock(tree->directory, LOCK_EX | LOCK_NB) < 0)
-    return osb_fail(error, errno == EWOULDBLOCK ? EBUSY : errno, "cgroup %s belongs to a running engine", cgroups->name);
+  const struct timespec pause = {0, LOCK_PAUSE_NS};
+  int code = EAGAIN;
+  for (int i = 0; code == EAGAIN && i < LOCK_TRIES; i++) {
+    if (i > 0) nanosleep(&pause, NULL);
+    code = try_lock(cgroups, tree);
+  }
+  if (code == EAGAIN) return osb_fail(error, EBUSY, "cgroup %s belongs to a running engine", cgroups->name);
+  if (code) return osb_fail(error, code, "make and lock cgroup %s", cgroups->name);
   if (osb_cgroup_sweep(tree->directory, error) < 0) return -1;
+  osb_cgroup_sweep_dead(tree->parent, PREFIX);
   return cgroups->driver->prepare(tree, ".", error);
 }
 
 int osb_cgroups_open(struct osb_cgroups *cgroups, const char *name, enum osb_cgroup_choice choice,
                      struct osb_error *error) {
   *cgroups = (struct osb_cgroups){.driver = choose(choice)};
-  if ((size_t)snprintf(cgroups->name, sizeof cgroups->name, "opensandbox-%s", name) >= sizeof cgroups->name ||
+  if ((size_t)snprintf(cgroups->name, sizeof cgroups->name, PREFIX "%s", name) >= sizeof cgroups->name ||
       !*name || strpbrk(name, "/ \n"))
     return osb_fail(error, EINVAL, "engine name must be one token of at most 80 bytes");
   if (!cgroups->driver) return 0;
@@ -209,6 +233,20 @@ int osb_cgroup_set_limits(const struct osb_cgroups *cgroups, const char *path, c
   for (size_t i = 0; i < cgroups->ntrees; i++)
     if (cgroups->driver->set_limits(&cgroups->trees[i], path, before, limits, error) < 0) return -1;
   return 0;
+}
+
+int osb_cgroup_enter(const struct osb_cgroups *cgroups, const char *path, struct osb_error *error) {
+  int result = 0;
+  for (size_t i = 0; result == 0 && i < cgroups->ntrees; i++)
+    result = osb_cgroup_write(cgroups->trees[i].directory, path, cgroups->driver->enter, "0", error);
+  if (result < 0) osb_cgroup_leave(cgroups);
+  return result;
+}
+
+void osb_cgroup_leave(const struct osb_cgroups *cgroups) {
+  struct osb_error ignored; /* our own cgroup takes its own thread */
+  for (size_t i = 0; i < cgroups->ntrees; i++)
+    osb_cgroup_write(cgroups->trees[i].parent, ".", cgroups->driver->enter, "0", &ignored);
 }
 
 int osb_cgroup_place(const struct osb_cgroups *cgroups, const char *path, pid_t pid, struct osb_error *error) {

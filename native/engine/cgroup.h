@@ -62,6 +62,9 @@ struct osb_cgroup_driver {
   int (*reset)(const int fds[OSB_KIT_FDS], const struct osb_limits *limits, struct osb_error *error);
   const struct osb_kit_file *kit_files;
   size_t nkit_files;
+  /* A process comes into its cgroup by being born there. To move another process the kernel has to stop all forks and
+   * exits of the machine, some milliseconds for each hierarchy; one's own thread moves in microseconds. */
+  bool by_birth;
   const char *init_leaf; /* below s<sandbox>, where init lives; NULL: in it */
   const char *enter;  /* the file that one's own "0" is written to */
   const char *cpu, *memory_peak; /* read from outside when init cannot tell any more */
@@ -86,6 +89,10 @@ int osb_cgroup_set_limits(const struct osb_cgroups *cgroups, const char *path, c
  * read the file before. */
 int osb_cgroup_reset(const struct osb_cgroups *cgroups, const char *path, const struct osb_limits *limits,
                      int fds[OSB_KIT_FDS], uint32_t present, struct osb_error *error);
+/* The calling thread alone goes there, and back to where the process is: what it starts meanwhile is born there. Only
+ * where the driver says `by_birth`. */
+int osb_cgroup_enter(const struct osb_cgroups *cgroups, const char *path, struct osb_error *error);
+void osb_cgroup_leave(const struct osb_cgroups *cgroups);
 int osb_cgroup_place(const struct osb_cgroups *cgroups, const char *path, pid_t pid, struct osb_error *error);
 /* Opens a kit's files in the order of enum osb_kit_fd: `fds` and the bits that say which. Returns how many. */
 int osb_cgroup_open_kit(const struct osb_cgroups *cgroups, const char *path, int fds[OSB_KIT_FDS],

@@ -67,7 +67,7 @@ static struct osb_message *make_setup(const struct osb_sandbox_config *config, s
 static int place(void *context, pid_t pid, struct osb_error *error) {
   struct osb_sandbox *sandbox = context;
   const struct osb_cgroups *cgroups = &sandbox->engine->cgroups;
-  if (!cgroups->driver) return 0;
+  if (!cgroups->driver || cgroups->driver->by_birth) return 0;
   char path[OSB_CGROUP_PATH];
   const char *leaf = cgroups->driver->init_leaf;
   snprintf(path, sizeof path, "%s%s%s", sandbox->path, leaf ? "/" : "", leaf ? leaf : "");
@@ -95,7 +95,13 @@ static int start_init(struct osb_sandbox *sandbox, struct osb_error *error) {
       .context = sandbox,
   };
   struct osb_spawned spawned;
-  if (make_cgroup(sandbox, error) < 0 || osb_spawn(&config, &spawned, error) < 0) return -1;
+  if (make_cgroup(sandbox, error) < 0) return -1;
+  const struct osb_cgroups *cgroups = &engine->cgroups;
+  bool by_birth = cgroups->driver && cgroups->driver->by_birth;
+  if (by_birth && osb_cgroup_enter(cgroups, sandbox->path, error) < 0) return -1;
+  int started = osb_spawn(&config, &spawned, error);
+  if (by_birth) osb_cgroup_leave(cgroups);
+  if (started < 0) return -1;
   pthread_mutex_lock(&sandbox->lock);
   sandbox->pid = spawned.pid;
   sandbox->pidfd.fd = spawned.pidfd;
