@@ -6,7 +6,7 @@ import { BEAT_INTERVAL_MS, BEAT_TIMEOUT_MS, HEADERS } from '../../proto/message.
 import { subjects } from '../../proto/subjects.ts'
 import { type Bus, openBus } from '../../src/bus/bus.ts'
 import { SandboxClient } from '../../src/bus/sandbox-client.ts'
-import { type NatsFixture, silent, startNats } from './nats-fixture.ts'
+import { type NatsFixture, settled, silent, startNats } from './nats-fixture.ts'
 
 const NO_BODY = new Uint8Array(0)
 const runMeta = {
@@ -44,7 +44,7 @@ test('a run longer than the silence that would end it goes on, because its worke
     await sleep(BEAT_TIMEOUT_MS + 1_500)
     return { value: runMeta, body: NO_BODY }
   })
-  await sleep(50)
+  await settled(answering)
   const result = await client.run(context, 'long', { command: ['sleep'] })
   t.is(result.cause, 'exited')
   t.is(result.run_id, 'run-1')
@@ -58,7 +58,7 @@ test('beats come to those who ask for them, the first after one interval', async
   })
   const nc = await connect({ servers: nats.url })
   await nc.flush()
-  await sleep(50)
+  await settled(answering)
   const frames = async (asksForBeats: boolean) => {
     const inbox = createInbox()
     const kinds: string[] = []
@@ -116,7 +116,7 @@ test.serial(
       value: runMeta,
       body: NO_BODY,
     }))
-    await sleep(50)
+    await settled(answering)
     const pending = client.run(context, 'quick', { command: ['true'] })
     await sleep(0)
     const end = performance.now() + BEAT_TIMEOUT_MS + 500

@@ -102,7 +102,8 @@ test('following goes on with what comes, over a restart of the server, until it 
   const started = performance.now()
   await bus.events.append(event('a', 2))
   await until(() => ids.length === 2)
-  t.true(performance.now() - started < 500)
+  // When it comes, not when the page ends.
+  t.true(performance.now() - started < 4_000)
   await nats.kill()
   const appended = bus.events.append(event('a', 3))
   await sleep(300)

@@ -4,7 +4,7 @@ import { connect, createInbox, headers, type NatsConnection } from 'nats'
 import { ERROR_KINDS } from '../../proto/errors.ts'
 import { subjects } from '../../proto/subjects.ts'
 import { type Bus, openBus } from '../../src/bus/bus.ts'
-import { type NatsFixture, silent, startNats, until } from './nats-fixture.ts'
+import { type NatsFixture, settled, silent, startNats, until } from './nats-fixture.ts'
 
 let nats: NatsFixture
 let bus: Bus
@@ -26,18 +26,7 @@ async function serve(handler: Parameters<Bus['server']['serve']>[1]): Promise<st
   count += 1
   const subject = subjects.command('default', `foreign-${count}`, 'x')
   bus.server.serve(subject, handler)
-  await bus.client
-    .request(
-      {
-        subject: subjects.command('default', 'nobody', 'x'),
-        args: {},
-        tenant: 'default',
-        requestId: 'r',
-        actor: 'a',
-      },
-      'no_worker',
-    )
-    .catch(() => {})
+  await settled(bus)
   return subject
 }
 

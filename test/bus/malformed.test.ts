@@ -7,7 +7,7 @@ import type { SandboxError } from '../../proto/errors.ts'
 import { HEADERS } from '../../proto/message.ts'
 import { subjects } from '../../proto/subjects.ts'
 import { type Bus, openBus } from '../../src/bus/bus.ts'
-import { type NatsFixture, silent, startNats } from './nats-fixture.ts'
+import { type NatsFixture, settled, silent, startNats } from './nats-fixture.ts'
 
 /** A blank in a name: the server passes it on, the client library throws when it reads it. */
 const MALFORMED = 'NATS/1.0\r\nBad Name: x\r\n\r\n'
@@ -21,6 +21,7 @@ test.before(async () => {
   nats = await startNats()
   bus = await openBus({ url: nats.url, name: 'test', log: silent })
   bus.server.serve(subject, async (received) => ({ value: 'well', body: await received.body(1_000_000) }))
+  await settled(bus)
   raw = connectSocket(nats.port, '127.0.0.1')
   raw.write('CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nPING\r\n')
   await once(raw, 'data')

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pino from 'pino'
+import { subjects } from '../../proto/subjects.ts'
+import type { Bus } from '../../src/bus/bus.ts'
 
 const BINARY = '/usr/sbin/nats-server'
 export const silent = pino({ level: 'silent' })
@@ -92,4 +94,11 @@ export async function until(condition: () => boolean | Promise<boolean>, timeout
     if (Date.now() > deadline) throw new Error('the condition did not come to hold')
     await sleep(10)
   }
+}
+
+/** Resolves when the server knows what was subscribed to over the connection of `bus`. */
+export async function settled(bus: Bus): Promise<void> {
+  const subject = subjects.command('default', 'nobody', 'settle')
+  const request = { subject, args: {}, tenant: 'default', requestId: 'settle', actor: 'test' }
+  await bus.client.request(request, 'no_worker').catch(() => {})
 }

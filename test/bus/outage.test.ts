@@ -5,7 +5,7 @@ import type { SandboxError } from '../../proto/errors.ts'
 import { subjects } from '../../proto/subjects.ts'
 import type { Handler } from '../../src/bus/api.ts'
 import { type Bus, openBus } from '../../src/bus/bus.ts'
-import { type NatsFixture, silent, startNats, until } from './nats-fixture.ts'
+import { type NatsFixture, settled, silent, startNats, until } from './nats-fixture.ts'
 
 const NO_BODY = new Uint8Array(0)
 const subject = subjects.command('default', 's', 'x')
@@ -27,7 +27,7 @@ async function rig(t: ExecutionContext, handler: Handler): Promise<Rig> {
     await nats.close()
   })
   answering.server.serve(subject, handler)
-  await answering.client.request({ ...request, subject: `${subject}y` }, 'no_worker').catch(() => {})
+  await settled(answering)
   return { nats, asking, answering }
 }
 
@@ -42,7 +42,7 @@ test('without a connection a request fails at once, and works again when there i
   const started = performance.now()
   const error = await t.throwsAsync<SandboxError>(asking.client.request(request, 'no_worker'))
   t.is(error?.code, 'bus_unavailable')
-  t.true(performance.now() - started < 50)
+  t.true(performance.now() - started < 1_000)
   await nats.start()
   await bothBack(all)
   t.is((await asking.client.request(request, 'no_worker')).value, 1)
@@ -60,7 +60,7 @@ test('a request without beats fails when the connection is lost', async (t) => {
   const started = performance.now()
   await nats.kill()
   t.is((await answer)?.code, 'bus_unavailable')
-  t.true(performance.now() - started < 1_000)
+  t.true(performance.now() - started < 5_000)
 })
 
 test('a request with beats outlives a restart of the server, also when it is answered meanwhile', async (t) => {

@@ -5,7 +5,7 @@ import { MAX_INLINE_JSON_BYTES } from '../../proto/message.ts'
 import { subjects, WORKER_QUEUE } from '../../proto/subjects.ts'
 import type { BusRequest, IncomingRequest, WorkerInfo } from '../../src/bus/api.ts'
 import { type Bus, openBus } from '../../src/bus/bus.ts'
-import { type NatsFixture, silent, startNats, until } from './nats-fixture.ts'
+import { type NatsFixture, settled, silent, startNats, until } from './nats-fixture.ts'
 
 const NO_BODY = new Uint8Array(0)
 let nats: NatsFixture
@@ -34,13 +34,6 @@ function requestTo(subject: string, rest: Partial<BusRequest> = {}): BusRequest 
   return { subject, args: {}, tenant: 'default', requestId: 'request-1', actor: 'test', ...rest }
 }
 
-/** Resolves when what was subscribed to is known to the server. */
-async function settled(): Promise<void> {
-  await answering.client
-    .request(requestTo(subjects.command('default', 'nobody', 'get')), 'no_worker')
-    .catch(() => {})
-}
-
 test('a request reaches the handler as it was sent, and its answer the caller', async (t) => {
   const subject = command('set_env')
   let seen: IncomingRequest | undefined
@@ -48,7 +41,7 @@ test('a request reaches the handler as it was sent, and its answer the caller', 
     seen = request
     return { value: { ok: [1, 'ü', null] }, body: Uint8Array.of(0, 255, 10, 13) }
   })
-  await settled()
+  await settled(answering)
   const args = { env: { NAME: 'line\r\nbreak \u2028 🙂', LONE: '\ud800' } }
   const body = Uint8Array.of(1, 2, 3)
   const answer = await asking.client.request(requestTo(subject, { args, body }), 'no_worker')
@@ -68,7 +61,7 @@ test('JSON of every size goes through, with and without a body', async (t) => {
     value: request.args,
     body: await request.body(1_000_000),
   }))
-  await settled()
+  await settled(answering)
   const max = MAX_INLINE_JSON_BYTES
   for (const length of [0, max - 11, max - 10, max, 256 * 1024, 1024 * 1024, 5_000_000]) {
     for (const bodyBytes of [0, 1, 300_000]) {
@@ -86,7 +79,7 @@ test("a handler's SandboxError arrives with its code, detail and field", async (
   answering.server.serve(subject, async () => {
     throw new SandboxError('invalid_argument', 'command[0]: must not be empty', { field: 'command[0]' })
   })
-  await settled()
+  await settled(answering)
   const error = await t.throwsAsync<SandboxError>(asking.client.request(requestTo(subject), 'no_worker'))
   t.is(error?.code, 'invalid_argument')
   t.is(error?.message, 'command[0]: must not be empty')
@@ -102,8 +95,7 @@ test('what else a handler throws is logged with the request id and shown as inte
   bus.server.serve(subject, async () => {
     throw cause
   })
-  await settled()
-  await sleep(50)
+  await settled(bus)
   const error = await t.throwsAsync<SandboxError>(asking.client.request(requestTo(subject), 'no_worker'))
   t.is(error?.code, 'internal')
   t.false(error?.message.includes('secret'))
@@ -121,7 +113,7 @@ test('nobody listening is what the caller says it is, at once', async (t) => {
     const error = await t.throwsAsync<SandboxError>(asking.client.request(requestTo(command()), code))
     t.is(error?.code, code)
   }
-  t.true(performance.now() - started < 1_000)
+  t.true(performance.now() - started < 5_000)
 })
 
 test('members of a queue group share the work, and one that stopped gets none', async (t) => {
@@ -138,7 +130,7 @@ test('members of a queue group share the work, and one that stopped gets none', 
     )
   const first = serve(0)
   serve(1)
-  await settled()
+  await settled(answering)
   for (let i = 0; i < 100; i += 1) await asking.client.request(requestTo(subject), 'no_worker')
   t.is((counts[0] ?? 0) + (counts[1] ?? 0), 100)
   t.true((counts[0] ?? 0) > 0 && (counts[1] ?? 0) > 0)
@@ -160,7 +152,7 @@ test('stop waits for requests under way, whose answers arrive', async (t) => {
     await finished
     return { value: 'done', body: NO_BODY }
   })
-  await settled()
+  await settled(answering)
   const answers = [1, 2, 3].map(() => asking.client.request(requestTo(subject), 'no_worker'))
   await until(() => started === 3)
   let stopped = false
@@ -188,7 +180,7 @@ test('an abort rejects at once and aborts the handler, that of this request only
     await new Promise((resolve) => request.signal.addEventListener('abort', resolve))
     return { value: 'first', body: NO_BODY }
   })
-  await settled()
+  await settled(answering)
   const hangUp = new AbortController()
   const first = asking.client.request(requestTo(subject, { signal: hangUp.signal }), 'no_worker')
   await until(() => signals.length === 1)
@@ -209,11 +201,11 @@ test("the signal's own reason is what the caller is told, and an aborted one sen
     requests += 1
     return { value: 1, body: NO_BODY }
   })
-  await settled()
+  await settled(answering)
   const reason = new SandboxError('stopping', 'on its way out')
   const request = requestTo(subject, { signal: AbortSignal.abort(reason) })
   t.is(await t.throwsAsync(asking.client.request(request, 'no_worker')), reason)
-  await settled()
+  await settled(answering)
   t.is(requests, 0)
 })
 
@@ -224,7 +216,7 @@ test('a message without a reply subject is carried out', async (t) => {
     seen.push(args)
     throw new Error('nobody hears this')
   })
-  await settled()
+  await settled(answering)
   asking.server.publish(subject, { n: 1 })
   await until(() => seen.length === 1)
   t.deepEqual(seen, [{ n: 1 }])
