@@ -37,6 +37,7 @@
       ],
       'sources': [
         'native/spawn.c',
+        'native/clone-child.c',
         'native/init-image.c',
         '<!@(ls native/engine/*.c native/addon/*.cc)',
       ],

@@ -5,6 +5,7 @@
 import { SandboxError } from '../../proto/errors.ts'
 import type { EventRecord } from '../../proto/events.ts'
 import { MAX_CONCURRENT_COMMANDS } from '../../proto/limits.ts'
+import { type Ask, arm, type Context, originOf, record, reply, resultOf } from './asks.ts'
 import {
   type AnyCommand,
   type CommandRequest,
@@ -14,7 +15,7 @@ import {
   type Prepared,
 } from './command.ts'
 import { COMMANDS } from './commands/registry.ts'
-import { isIdle, type Origin, type Phase, type SessionContext } from './context.ts'
+import { isIdle, type Phase, type SessionContext } from './context.ts'
 import { envNames } from './event-text.ts'
 import {
   type AcquiredEvent,
@@ -23,18 +24,11 @@ import {
   type SessionEvent,
   timeOf,
 } from './events.ts'
-import type { JournalEntry, Reply } from './outside.ts'
 
 /** How long running commands have to end when their session ends, before the sandbox is taken from under them. */
 export const DRAIN_TIMEOUT_MS = 5_000
 /** How long the end of a sandbox may take; below the bus's request timeout, so that who deletes learns of it. */
 export const DESTROY_TIMEOUT_MS = 20_000
-
-export type Ask =
-  | { type: 'record'; params: JournalEntry }
-  | { type: 'reply'; params: Reply }
-  | { type: 'arm'; params: { sessionId: string; at: number | null } }
-  | { type: 'release'; params: { sessionId: string } }
 
 export interface Decision {
   change: Partial<SessionContext>
@@ -42,8 +36,6 @@ export interface Decision {
   /** A command whose effect begins. */
   begin?: { commandId: string; perform: Perform }
 }
-
-type Context = Readonly<SessionContext>
 
 export function commandOf(verb: string): AnyCommand {
   const command = COMMANDS.get(verb)
@@ -53,40 +45,6 @@ export function commandOf(verb: string): AnyCommand {
 
 export function isAccepted(verb: string, phase: Phase): boolean {
   return commandOf(verb).phases.includes(phase)
-}
-
-function record(
-  { sessionId, tenant, sequence }: Context,
-  events: EventRecord[],
-  origin: Origin | null,
-  at: number,
-): { sequence: number; asks: Ask[] } {
-  const asks = events.map((event, index): Ask => {
-    const entry = { sessionId, tenant, sequence: sequence + index + 1, at, origin, record: event }
-    return { type: 'record', params: entry }
-  })
-  return { sequence: sequence + events.length, asks }
-}
-
-function reply(
-  { sessionId }: Context,
-  commandId: string,
-  result: Reply['result'],
-  durableSequence: number,
-): Ask {
-  return { type: 'reply', params: { sessionId, commandId, result, durableSequence } }
-}
-
-const arm = ({ sessionId }: Context, at: number | null): Ask => ({ type: 'arm', params: { sessionId, at } })
-
-function resultOf(outcome: Outcome): Reply['result'] {
-  if (!isSuccess(outcome)) return { error: outcome.error }
-  const { value, body } = outcome
-  return body === undefined ? { value } : { value, body }
-}
-
-function originOf({ requestId, actor }: Origin): Origin {
-  return { requestId, actor }
 }
 
 /** The idle clock starts anew, unless something runs. */

@@ -75,7 +75,7 @@ uint64_t kit_oom_kills(const struct kit *kit);
 /* Sends SIGKILL to all in the kit, after forbidding new ones; returns how many are left, counted before. */
 int kill_kit(const struct kit *kit);
 
-/* ---- job.c: commands under way ---- */
+/* ---- job-*.c: commands under way ---- */
 void start_job(struct packet *packet);
 void kill_job(struct packet *packet);
 void reap_children(void);
@@ -83,6 +83,7 @@ void tick_jobs(int64_t now);
 /* When tick_jobs has something to do next; INT64_MAX = never. */
 int64_t next_tick(void);
 int init_jobs(void);
+void init_job_clock(void);
 
 /* ---- exec.c: from the request to the running program ---- */
 struct command {
@@ -109,7 +110,7 @@ __attribute__((noreturn)) void run_command(const struct command *command, const 
  * `alone`: no other job is under way, so that every process is of this one. */
 int kill_descendants(pid_t main_pid, bool alone);
 
-/* ---- files.c ---- */
+/* ---- file-*.c ---- */
 void write_file(struct packet *packet);
 void open_file(struct packet *packet);
 int init_files(void);

@@ -145,6 +145,7 @@ int main(void) {
   check_descriptors();
   reset_signals();
   raise_descriptor_limit();
+  init_job_clock();
   if (init_jobs() < 0 || init_files() < 0) end_init(OSB_INIT_SYSTEM);
   wait_for_setup();
   serve();

@@ -11,8 +11,8 @@
 #define SOCKET 3
 /* The largest body of an answer. */
 #define ANSWER_BYTES sizeof(struct osb_setup_failed)
-/* Each job and each copy under way (files.c: 32) owes one answer, each request of a batch (main.c: 16) one
- * more. */
+/* Each job and each copy under way (file-copies.c: 32) owes one answer, each request of a batch (main.c: 16)
+ * one more. */
 #define QUEUE_LENGTH (OSB_MAX_JOBS + 64u)
 
 struct answer {
