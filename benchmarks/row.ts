@@ -57,7 +57,8 @@ export function isReached(measure: number, budget: Result['budget']): boolean {
 
 /** Floor and subject take turns in blocks this long, so that the drift of a shared machine meets both. */
 const BLOCK = 20
-const WARM_UP = 20
+/** A service is warm; until V8 has compiled what is called often, some hundred requests are slower. */
+const WARM_UP = 200
 /** Lets what the other side left to do come to its end. */
 const SETTLE_MS = 25
 /** A row that is slower than expected gives up samples, not the time of the others. */
@@ -77,9 +78,9 @@ export async function interleave(
   pauseMs = 0,
 ): Promise<{ subject: number[]; floor: number[] }> {
   const latencies = { subject: [] as number[], floor: [] as number[] }
-  for (let i = 0; i < WARM_UP; i++) await subject.sample()
-  await bench.floor.latencies(WARM_UP)
   const end = performance.now() + ROW_MS_MAX
+  for (let i = 0; i < WARM_UP && performance.now() < end - ROW_MS_MAX / 2; i++) await subject.sample()
+  await bench.floor.latencies(BLOCK)
   while (latencies.subject.length < samples && performance.now() < end) {
     await sleep(SETTLE_MS)
     latencies.floor.push(...(await bench.floor.latencies(BLOCK)))
