@@ -35,12 +35,7 @@
         'NODE_ADDON_API_DISABLE_DEPRECATED',
         'OSB_INIT_PATH="<(module_root_dir)/build/init/osb-init"',
       ],
-      'sources': [
-        'native/spawn.c',
-        'native/clone-child.c',
-        'native/init-image.c',
-        '<!@(ls native/engine/*.c native/addon/*.cc)',
-      ],
+      'sources': ['<!@(ls native/*.c native/engine/*.c native/addon/*.cc)'],
     },
   ],
 }

@@ -231,11 +231,12 @@ void osb_job_push(struct osb_engine *engine, struct osb_job *job, enum osb_urgen
 void osb_job_push_delayed(struct osb_engine *engine, struct osb_job *job, int64_t delay_ms);
 void *osb_builder_main(void *engine);
 
-/* sandbox.c; *_locked: under sandbox.lock */
+/* sandbox.c and hear.c; *_locked: under sandbox.lock */
 void osb_sandbox_condemn_locked(struct osb_sandbox *sandbox, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void osb_sandbox_on_socket(struct osb_watch *watch, uint32_t events);
 void osb_sandbox_on_exit(struct osb_watch *watch, uint32_t events);
+void osb_sandbox_tear_down_locked(struct osb_sandbox *sandbox);
 void osb_sandbox_check_deadlines(struct osb_sandbox *sandbox, int64_t now_ms);
 
 /* teardown.c */
@@ -268,6 +269,15 @@ void osb_kits_make(struct osb_job *job);
 void osb_kits_clean(struct osb_job *job);
 void osb_kit_path(const struct osb_sandbox *sandbox, const struct osb_kit_entry *kit, char path[OSB_CGROUP_PATH]);
 
+/* streams.c, exec-request.c */
+void osb_run_init_streams(struct osb_run *run, uint64_t output_bytes);
+int osb_run_open_input(struct osb_run *run, const struct osb_exec_config *config, struct osb_error *error);
+int osb_run_open_output(struct osb_stream *stream, struct osb_message *exec, struct osb_error *error);
+int osb_run_watch_streams(struct osb_run *run); /* on failure run->error is filled */
+void osb_run_drain_locked(struct osb_run *run); /* the last of its output */
+void osb_run_close_streams_locked(struct osb_run *run);
+int osb_run_make_exec(struct osb_run *run, const struct osb_exec_config *config, struct osb_error *error);
+
 /* runs.c */
 struct osb_answer;
 /* Starts waiting runs, oldest first, as far as kits are there, and has more made. Returns those that could not be
@@ -279,7 +289,6 @@ const struct osb_limits *osb_run_waiting_limits_locked(const struct osb_sandbox 
 void osb_run_unlink_locked(struct osb_run *run);
 /* The run that the answer ends, unlinked, for osb_runs_deliver; NULL: no such run. */
 struct osb_run *osb_run_exited_locked(struct osb_sandbox *sandbox, const struct osb_answer *answer);
-void osb_run_drain_locked(struct osb_run *run); /* the last of its output */
 void osb_runs_deliver(struct osb_run *runs);
 
 /* calls.c */
