@@ -2,4 +2,4 @@
 import { declareContract } from '../contract/contract.ts'
 import { startProcess } from './service-process.ts'
 
-declareContract(startProcess, { hasSandbox: true })
+declareContract(() => startProcess(), { hasSandbox: true })

@@ -36,12 +36,13 @@ function addressIn(log: Line[], message: string): string | undefined {
   return line && `${line.host}:${line.port}`
 }
 
-export async function startProcess(flags: string[] = []): Promise<ServiceProcess> {
-  const stateDir = mkdtempSync(join(tmpdir(), 'osb-e2e-'))
-  const workerId = `e2e-${process.pid}-${randomBytes(3).toString('hex')}`
-  const before = snapshotHost([workerId, stateDir])
+/** `again`: with the state directory and the name of one that has ended. */
+export async function startProcess(again?: ServiceProcess): Promise<ServiceProcess> {
+  const stateDir = again?.stateDir ?? mkdtempSync(join(tmpdir(), 'osb-e2e-'))
+  const workerId = again?.workerId ?? `e2e-${process.pid}-${randomBytes(3).toString('hex')}`
+  const before = again?.before ?? snapshotHost([workerId, stateDir])
   const args = ['serve', '--port', '0', '--grpc-port', '0', '--state-dir', stateDir, '--worker-id', workerId]
-  const child = spawn(process.execPath, [MAIN, ...args, '--log-format', 'json', ...flags], {
+  const child = spawn(process.execPath, [MAIN, ...args, '--log-format', 'json'], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   const exited = once(child, 'exit').then(([code]) => code as number | null)

@@ -50,13 +50,16 @@ test('a second SIGTERM hurries: the run ends with session_ended, and is answered
   await assertGone(t, service)
 })
 
-test('killed without a chance to clean up: its sandboxes end with it', async (t) => {
+test('killed without a chance to clean up: its processes end with it, the next start clears the rest away', async (t) => {
   const { service, running } = await busyService(['sleep', '60'])
   const failed = t.throwsAsync(running)
   service.child.kill('SIGKILL')
   await failed
   await service.exited
-  await service.stop()
   const left = (await leftovers(service.before, 5_000)).filter((item) => !item.startsWith('cgroup'))
   t.deepEqual(left, [])
+  const next = await startProcess(service)
+  t.is((await post(next, '/run', { command: ['echo', 'again'] })).json.stdout, 'again\n')
+  next.child.kill('SIGTERM')
+  await assertGone(t, next)
 })
