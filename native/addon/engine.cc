@@ -1,7 +1,5 @@
 #include "engine.h"
 
-#include <cerrno>
-
 #include "arguments.h"
 #include "convert.h"
 #include "reply.h"
@@ -40,8 +38,6 @@ constexpr const char* kListExec =
     " c.outputBytes, c.stdin]";
 
 Napi::Function Evaluate(Napi::Env env, const char* source) { return env.RunScript(source).As<Napi::Function>(); }
-
-const osb_error kClosed = {ESHUTDOWN, "the engine is closed"};
 
 std::vector<const char*> Pointers(const std::vector<std::string>& texts) {
   std::vector<const char*> pointers;
@@ -230,65 +226,6 @@ Napi::Value Engine::Kill(const Napi::CallbackInfo& info) {
     return {};
   }
   if (engine_) osb_kill(engine_, sandbox, run, cancelled ? OSB_CAUSE_CANCELLED : OSB_CAUSE_SESSION_ENDED);
-  return info.Env().Undefined();
-}
-
-Napi::Value Engine::WriteFile(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  uint64_t sandbox = arguments.Number(0, "sandbox");
-  std::string path = arguments.Text(1, "path");
-  auto content = arguments.Bytes(2, "content");
-  Napi::Function done = arguments.Callback(3);
-  if (!arguments.Ok()) return {};
-  auto* reply = new DoneReply(this, done);
-  if (engine_)
-    osb_file_write(engine_, sandbox, path.c_str(), content.first, content.second, DoneReply::Take, reply);
-  else
-    reply->Send(&kClosed);
-  return info.Env().Undefined();
-}
-
-Napi::Value Engine::ReadFile(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  uint64_t sandbox = arguments.Number(0, "sandbox");
-  std::string path = arguments.Text(1, "path");
-  uint64_t max_bytes = arguments.Number(2, "maxBytes");
-  Napi::Function done = arguments.Callback(3);
-  if (!arguments.Ok()) return {};
-  auto* reply = new ReadReply(this, done);
-  if (engine_)
-    osb_file_read(engine_, sandbox, path.c_str(), max_bytes, ReadReply::Take, reply);
-  else
-    reply->Send(&kClosed);
-  return info.Env().Undefined();
-}
-
-Napi::Value Engine::ListDirectory(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  uint64_t sandbox = arguments.Number(0, "sandbox");
-  std::string path = arguments.Text(1, "path");
-  uint32_t max_entries = static_cast<uint32_t>(arguments.Number(2, "maxEntries"));
-  Napi::Function done = arguments.Callback(3);
-  if (!arguments.Ok()) return {};
-  auto* reply = new ListedReply(this, done);
-  if (engine_)
-    osb_directory_list(engine_, sandbox, path.c_str(), max_entries, ListedReply::Take, reply);
-  else
-    reply->Send(&kClosed);
-  return info.Env().Undefined();
-}
-
-Napi::Value Engine::CheckDirectory(const Napi::CallbackInfo& info) {
-  Arguments arguments(info);
-  uint64_t sandbox = arguments.Number(0, "sandbox");
-  std::string path = arguments.Text(1, "path");
-  Napi::Function done = arguments.Callback(2);
-  if (!arguments.Ok()) return {};
-  auto* reply = new DoneReply(this, done);
-  if (engine_)
-    osb_directory_check(engine_, sandbox, path.c_str(), DoneReply::Take, reply);
-  else
-    reply->Send(&kClosed);
   return info.Env().Undefined();
 }
 

@@ -4,6 +4,7 @@
 
 #include <napi.h>
 
+#include <cerrno>
 #include <functional>
 #include <initializer_list>
 #include <memory>
@@ -14,6 +15,9 @@
 extern "C" {
 #include "../engine/engine.h"
 }
+
+// What calls on a closed engine fail with.
+inline constexpr osb_error kClosed = {ESHUTDOWN, "the engine is closed"};
 
 class Engine : public Napi::ObjectWrap<Engine> {
  public:

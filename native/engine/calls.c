@@ -6,7 +6,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,8 +19,6 @@
 #endif
 /* What a growing file is read in, beyond its size at first. */
 #define READ_AHEAD_BYTES 65536
-
-static const char *const verbs[] = {"write", "read", "list", "check"};
 
 /* ---- Answers to the caller ---- */
 
@@ -41,6 +38,7 @@ static void finish(struct osb_call *call) {
 }
 
 void osb_call_fail(struct osb_call *call, int code, const char *why) {
+  static const char *const verbs[] = {"write", "read", "list", "check"};
   osb_fail(&call->error, code, "%s %.180s: %s", verbs[call->kind], call->path, why ? why : strerror(code));
   finish(call);
 }
