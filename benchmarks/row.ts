@@ -57,8 +57,11 @@ export function isReached(measure: number, budget: Result['budget']): boolean {
 
 /** Floor and subject take turns in blocks this long, so that the drift of a shared machine meets both. */
 const BLOCK = 20
-/** A service is warm; until V8 has compiled what is called often, some hundred requests are slower. */
-const WARM_UP = 200
+/**
+ * A service that has been up for a minute is what users have: until V8 has compiled what is called often, some thousand
+ * requests take two to three times as long.
+ */
+const WARM_UP = 1_500
 /** Lets what the other side left to do come to its end. */
 const SETTLE_MS = 25
 /** A row that is slower than expected gives up samples, not the time of the others. */

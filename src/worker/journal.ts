@@ -1,3 +1,4 @@
+import { setImmediate as turnOver } from 'node:timers/promises'
 import type { JournalEntry } from '../../actors/session/outside.ts'
 import { EVENT_TYPE_PREFIX, type SandboxEvent } from '../../proto/events.ts'
 import type { EventLog } from '../bus/api.ts'
@@ -43,7 +44,12 @@ export class Journal {
     })
   }
 
+  /**
+   * In the next turn of the event loop, in order: a command begins, and an answer leaves, before the work of recording
+   * it. Nobody is answered sooner for it, because an answer still waits for what it rests on.
+   */
   async #append(entry: JournalEntry): Promise<void> {
+    await turnOver()
     await this.events.append(toCloudEvent(entry, this.source))
   }
 

@@ -1,3 +1,4 @@
+import { setImmediate as turnOver } from 'node:timers/promises'
 import test from 'ava'
 import pino from 'pino'
 import type { JournalEntry } from '../../actors/session/outside.ts'
@@ -41,6 +42,7 @@ async function isSettled(promise: Promise<unknown>): Promise<boolean> {
 test('events are sent in order without waiting, and durable only with all before them', async (t) => {
   const { sent, acks, journal } = manual()
   for (const sequence of [1, 2, 3]) journal.record(entry(sequence))
+  await turnOver()
   t.deepEqual(sent, [1, 2, 3])
   acks.get(2)?.resolve()
   const second = journal.durable(2)
@@ -59,6 +61,7 @@ test('an event that is not kept is told to who waits for it, not to who waits fo
   const { acks, journal } = manual()
   journal.record(entry(1))
   journal.record(entry(2))
+  await turnOver()
   const [first, second] = [journal.durable(1), journal.durable(2)]
   acks.get(1)?.reject(new Error('stream is full'))
   acks.get(2)?.resolve()
@@ -70,6 +73,7 @@ test('an event that is not kept is told to who waits for it, not to who waits fo
 test('answers wait while too many events are under way', async (t) => {
   const { acks, journal } = manual()
   for (let sequence = 1; sequence <= MAX_EVENT_BACKLOG + 1; sequence += 1) journal.record(entry(sequence))
+  await turnOver()
   const answer = journal.durable(0)
   t.false(await isSettled(answer))
   acks.get(1)?.resolve()
