@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { parse } from '../../src/config/parse.ts'
-import { loadNative } from '../../src/sandbox/binding.ts'
 import { startService } from '../../src/service.ts'
+import { sandboxObstacle } from '../helpers/sandbox-obstacle.ts'
 import { silent } from '../http/fake-client.ts'
 import { declareContract, type StartedService } from './contract.ts'
 
@@ -25,16 +25,6 @@ async function startReal(): Promise<StartedService> {
   }
 }
 
-function obstacle(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root'
-  try {
-    loadNative()
-    return undefined
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
-const why = obstacle()
+const why = sandboxObstacle()
 if (why === undefined) declareContract(startReal, { hasSandbox: true })
 else test.skip(`the whole service cannot be started here: ${why.split('\n')[0]}`, () => {})

@@ -10,20 +10,11 @@ import {
   type NativeOutcome,
   type NativeSandboxConfig,
 } from '../../src/sandbox/binding.ts'
+import { sandboxObstacle } from '../helpers/sandbox-obstacle.ts'
 
 const MIB = 1024 * 1024
 
-function obstacle(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root'
-  try {
-    loadNative()
-    return undefined
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
-const why = obstacle()
+const why = sandboxObstacle()
 if (why !== undefined) anyTest(`the addon is not tested: ${why}`, (t) => t.pass(why))
 
 /** ava's `test` where the addon can work; else skipped, visibly. */

@@ -3,23 +3,12 @@ import anyTest, { type ExecutionContext, type TestFn } from 'ava'
 import type { RunOutcome, Sandbox } from '../../actors/ports.ts'
 import { type ErrorCode, SandboxError } from '../../proto/errors.ts'
 import { type LimitArgs, resolveLimits } from '../../proto/run.ts'
-import { loadNative } from '../../src/sandbox/binding.ts'
 import { NativeSandboxProvider, type SandboxSettings } from '../../src/sandbox/provider.ts'
+import { sandboxObstacle } from '../helpers/sandbox-obstacle.ts'
 
 const MIB = 1024 * 1024
 
-/** Why sandboxes cannot be made here; undefined where they can. */
-function obstacle(): string | undefined {
-  if (process.getuid?.() !== 0) return 'needs root'
-  try {
-    loadNative()
-    return undefined
-  } catch (error) {
-    return (error as Error).message
-  }
-}
-
-const why = obstacle()
+const why = sandboxObstacle()
 if (why !== undefined) anyTest(`real sandboxes are not tested: ${why}`, (t) => t.log(why))
 
 /** ava's `test` for tests that need real sandboxes: skipped, visibly, where there can be none. */
